@@ -1,0 +1,93 @@
+// The seam to the kernel: operations in, completions out. Nothing here knows time, frames, connections or JavaScript.
+//
+// Thread rule: a driver belongs to one thread (the one that calls Start); only its Waker may be used from others.
+// Lifetime rule: memory given to Send and the Address given to Connect must live until that operation's completion.
+// Verbs: Submit and Reap never block; only Wait may.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "driver/user_data.h"
+
+namespace ringway {
+
+// What came back. `result` is >= 0, or a negative errno.
+struct Completion {
+  UserData data;
+  int32_t result = 0;
+  // More completions of this operation follow (multishot). When false, the operation is over and may be started again.
+  bool more = false;
+  // kReceive only: bytes wait to be taken with Driver::Take. For EOF and errors it is false and `result` says which.
+  bool has_data = false;
+  uint32_t buffer = 0;  // the driver's own: which bytes
+};
+
+// Result of a Send that did not finish at once: its completion follows.
+inline constexpr int32_t kSendPending = INT32_MIN;
+
+struct DriverOptions {
+  // Receives up to this many bytes at once.
+  uint32_t receive_buffer_bytes = 16384;
+  // Receives in flight at once that can hold data (io_uring's provided buffers; power of two).
+  uint32_t receive_buffers = 1024;
+  // Somebody else's loop polls PollFd(); Wait is never called.
+  bool external_loop = false;
+};
+
+class Driver {
+ public:
+  virtual ~Driver() = default;
+
+  virtual const char* Name() const = 0;  // "io_uring", "epoll", "fake"
+
+  // Binds the driver to the calling thread. Returns 0 or a negative errno.
+  virtual int Start() = 0;
+
+  // Multishot: one completion per connection, result = its file descriptor (close-on-exec, non-blocking), until !more.
+  virtual void Accept(UserData data, int listener_fd) = 0;
+  // result = 0 or a negative errno.
+  virtual void Connect(UserData data, int fd, const sockaddr* address, socklen_t length) = 0;
+  // Multishot: completions with has_data until !more; result 0 without data is EOF; -ENOBUFS means that the buffers ran
+  // out: start it again once some were returned (Take returns them at the next Take or EndDispatch).
+  virtual void Receive(UserData data, int fd) = 0;
+  // Ends a Receive that is armed. Its last completion (!more) follows, with -ECANCELED or data; data that already arrived is
+  // not lost. A no-op where none is armed.
+  virtual void StopReceive(UserData data, int fd) = 0;
+  // The bytes of a kReceive completion with has_data, taken exactly once per completion, in order. Valid until the next
+  // call of Take or EndDispatch. An empty span with completion.result updated means that there was EOF (0), an error (< 0),
+  // or nothing after all (-EAGAIN).
+  virtual std::span<const uint8_t> Take(Completion& completion) = 0;
+  // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
+  // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not.
+  virtual int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) = 0;
+  // Multishot readiness of an eventfd or timerfd: one completion per time it turns readable; the owner reads it.
+  virtual void Watch(UserData data, int fd) = 0;
+  // Asks every pending operation on fd to end: each still gives its last completion. Used before closing fd.
+  virtual void Cancel(UserData data, int fd) = 0;
+  // fd is about to be closed by the caller, and nothing is in flight on it. Lets epoll forget what it knew.
+  virtual void Forget(int fd) = 0;
+
+  // Hands what was queued to the kernel. Never blocks.
+  virtual void Submit() = 0;
+  // Submits, then sleeps until a completion can be reaped (or at once if one can).
+  virtual void Wait() = 0;
+  // Moves at most completions.size() completions out. Never blocks, never calls back.
+  virtual size_t Reap(std::span<Completion> completions) = 0;
+  // All completions of this Reap were handled: receive buffers go back to the kernel.
+  virtual void EndDispatch() = 0;
+  // Becomes readable when there is something to reap: for a loop that is not ours.
+  virtual int PollFd() const = 0;
+  // True exactly when Reap would return something without asking the kernel first.
+  virtual bool HasReady() const = 0;
+
+  // Operations that have not given their last completion. Zero before the driver is destroyed.
+  virtual size_t InFlight() const = 0;
+};
+
+}  // namespace ringway

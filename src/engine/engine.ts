@@ -1,0 +1,190 @@
+/**
+ * The seam between the data plane and the control plane. Everything above it (frame server, gateway, SDKs) takes an
+ * `Engine`; below it stand the native engine (io_uring or epoll), the portable engine over `node:net`, and the fake one
+ * of the tests. All behave alike; one integration suite runs on each.
+ *
+ * Bytes and frames only: no task, no backend, no policy, and never a file descriptor.
+ */
+import type { Framing } from '../framing/framing.js';
+import type { CloseReason, CounterName } from './tables.gen.js';
+
+/** Which driver really runs. */
+export type DriverName = 'io_uring' | 'epoll' | 'portable';
+
+/** What a caller may ask for; only `auto` falls back. */
+export type EngineName = DriverName | 'auto';
+
+export interface EngineOptions {
+  /** Default `auto`: io_uring, else epoll, else portable. A named engine that cannot run throws `ERR_ENGINE_UNAVAILABLE`. */
+  readonly kind?: EngineName;
+  /** Reactor threads; 0 drives one reactor from inside Node's loop. Default `auto`. The portable engine ignores it. */
+  readonly reactors?: number | 'auto';
+  /** Bytes waiting to be sent in the whole engine before connections are closed with `memory-full`. Default 512 MiB. */
+  readonly maxEngineBytes?: number;
+  /** Bytes held by incomplete frames in the whole engine. Default 256 MiB. */
+  readonly maxPartialBytes?: number;
+}
+
+/** Options of one connection, accepted or outgoing. Defaults stand in `protocol/tables.json`. */
+export interface ConnectionOptions {
+  readonly framing: Framing;
+  /** Nothing received or sent for so long closes with `idle-timeout`, unless `Handler.idle` keeps it. 0: never. Default 300,000. */
+  readonly idleTimeoutMs?: number;
+  /** Time for one frame to become whole, plus its length at 16 KB/s. 0: no limit. Default 30,000. */
+  readonly partialFrameTimeoutMs?: number;
+  /** A peer that takes no byte for so long is closed with `write-stalled`. 0: no limit. Default 30,000. */
+  readonly writeStallTimeoutMs?: number;
+  /** `send` answers false above this many buffered bytes. Default 64 KiB. */
+  readonly highWaterMark?: number;
+  /** `drain` is called at this many. Default half of `highWaterMark`. */
+  readonly lowWaterMark?: number;
+  /** More buffered bytes than this close the connection with `send-buffer-full`. Default 32 MiB. */
+  readonly maxBufferedBytes?: number;
+  /** TCP_NODELAY. Default true. */
+  readonly noDelay?: boolean;
+  /** First TCP keepalive probe after so many ms of silence. 0: off. Default 60,000. */
+  readonly keepAliveMs?: number;
+}
+
+export type ListenAddress =
+  | { readonly host?: string; readonly port: number; readonly path?: undefined }
+  | { readonly path: string; readonly port?: undefined; readonly host?: undefined };
+
+/** `host` must be an IP address here (default 127.0.0.1); names are resolved above the seam. */
+export type ListenOptions = ListenAddress &
+  ConnectionOptions & {
+    /** listen(2)'s backlog. Default 1,024. */
+    readonly backlog?: number;
+    /** One listening socket per reactor with SO_REUSEPORT. Default false. */
+    readonly reusePort?: boolean;
+    /** Open connections of this listener; more are closed at accept and counted. Default 10,000. */
+    readonly maxConnections?: number;
+    /** Open connections from one address. Default 1,000 with loopback exempt; set explicitly it holds for loopback too. */
+    readonly maxConnectionsPerIp?: number;
+  };
+
+export type ConnectOptions = ListenAddress &
+  ConnectionOptions & {
+    /** Default 5,000. */
+    readonly connectTimeoutMs?: number;
+  };
+
+/** How a connection ended. */
+export interface CloseInfo {
+  readonly reason: CloseReason;
+  /** A sentence with the numbers in it, for logs. */
+  readonly message: string;
+  /** The system's error, where one caused it: `ECONNRESET`, `ECONNREFUSED`, … */
+  readonly errorCode?: string;
+  /** Of all bytes given to `send`, how many the kernel took. A frame that begins at or after this offset never left. */
+  readonly bytesHandedToKernel: number;
+}
+
+/**
+ * What the owner of connections implements. Calls come from the loop, never re-entrantly from inside `send` or `close`.
+ * A handler that throws surfaces as an uncaught exception; what stands behind it is still delivered.
+ */
+export interface Handler {
+  /** The connection was accepted, or the outgoing one is established. */
+  open?(connection: Connection): void;
+  /**
+   * One whole frame: `bytes[start, end)`. THE BYTES ARE ONLY VALID DURING THE CALL (they lie in the ring): copy what must
+   * live longer, with `Engine.keep` or otherwise. They may be given to `sendFrame` of any connection of this engine, which
+   * passes them on without a copy in JavaScript.
+   */
+  frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void;
+  /** All frames of one turn were delivered: a place to flush what was gathered. Called once per handler and turn that had frames. */
+  batchEnd?(): void;
+  /** The peer sent FIN. Without this method the connection answers with its own FIN and closes (`peer-closed`). With it,
+   *  the owner must end the connection itself (`shutdown`, `close`); the sending half still works. */
+  end?(connection: Connection): void;
+  /** After a `send` that answered false: the buffered bytes fell to `lowWaterMark`. */
+  drain?(connection: Connection): void;
+  /** `idleTimeoutMs` passed. Answer true to keep the connection for another such time (it has open work). */
+  idle?(connection: Connection): boolean;
+  /** The last call for a connection, also for an outgoing one that could not connect. Exactly once. */
+  close?(connection: Connection, info: CloseInfo): void;
+}
+
+export interface Connection {
+  /** Yours. */
+  context: unknown;
+  /** Unique among the open connections of the engine; reused after close. */
+  readonly id: number;
+  /** `connecting` → `open` → `closing` (sends what is queued, then FIN) → `closed`. */
+  readonly state: 'connecting' | 'open' | 'closing' | 'closed';
+  /** IP address, or the path of a unix socket (empty for an accepted one). */
+  readonly remoteAddress: string;
+  /** 0 for unix sockets. */
+  readonly remotePort: number;
+
+  /**
+   * Queues raw bytes (the parts one after another; framing is the caller's); they leave together with everything queued in
+   * the same turn. The parts are copied or pinned: the caller may reuse its buffers at once.
+   * @returns false when the buffered bytes are above `highWaterMark`; `drain` follows. The bytes are queued all the same.
+   *   On a closing or closed connection nothing is queued and the answer is false.
+   */
+  send(...parts: Uint8Array[]): boolean;
+  /**
+   * The hot path of `send`: `header[0, headerLength)` and then `bytes[start, end)`, without a view being made. `bytes` may be
+   * those of the frame being delivered: they are then passed on inside the engine.
+   */
+  sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean;
+  /** Bytes given to `send` so far, over the connection's life: compare with `CloseInfo.bytesHandedToKernel`. */
+  readonly bytesQueued: number;
+  /** Bytes given to `send` that the kernel has not taken yet (may be a little stale, then too high). */
+  readonly bufferedAmount: number;
+  /** Stops reading. Nothing that the peer then fails to send in time is counted against it. */
+  pause(): void;
+  resume(): void;
+  /** Sends what is queued, then FIN; reading goes on. */
+  shutdown(): void;
+  /** Sends what is queued, then FIN, discards what still comes for a moment, closes. Frames are no longer delivered. */
+  close(reason?: CloseReason, message?: string): void;
+  /** Drops what is queued and resets. */
+  abort(reason?: CloseReason, message?: string): void;
+  /** Whether this connection keeps the process alive. Default: yes. */
+  ref(): void;
+  unref(): void;
+}
+
+export interface Listener {
+  /** The bound address; `port` is the real one where 0 was asked for. */
+  readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
+  /** Open connections accepted here. */
+  readonly connections: number;
+  /** Stops accepting (connections the kernel already holds are still accepted); open connections go on. */
+  close(): Promise<void>;
+  ref(): void;
+  unref(): void;
+}
+
+/** Bytes that outlive the batch they came in. */
+export interface Kept {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+}
+
+export interface Engine {
+  readonly name: DriverName;
+  /** Why this one: a sentence for logs, `ringway doctor` and metrics. */
+  readonly reason: string;
+  /** Threads; 0: driven from inside Node's loop (also the portable engine). */
+  readonly reactors: number;
+  /** @throws an Error with the system's code (`EADDRINUSE`, `EACCES`, …), `address` and `port`. */
+  listen(options: ListenOptions, handler: Handler): Promise<Listener>;
+  /** Never throws for the network: `open` or `close` follows. */
+  connect(options: ConnectOptions, handler: Handler): Connection;
+  /**
+   * Makes the bytes of the frame being delivered outlive the call. Frames of one batch share a slab of at most 16 KB (one
+   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own.
+   */
+  keep(bytes: Uint8Array, start: number, end: number): Kept;
+  /** Monotonic milliseconds, read once per turn: cheap. */
+  now(): number;
+  /** Calls back every `intervalMs` (±10 %) until the returned function is called; does not keep the process alive. */
+  every(intervalMs: number, callback: () => void): () => void;
+  counters(): Record<CounterName, number>;
+  /** Closes every listener and connection (`engine-closed`), stops the reactors. */
+  close(): Promise<void>;
+}
