@@ -1,0 +1,38 @@
+// Heap bytes of any size with a count of owners: large frames are handed over (to JavaScript, to a send queue) whole.
+//
+// Thread rule: Ref, Unref and reading are for any thread. Writing is for the one owner there is before it is shared.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace ringway {
+
+class Block {
+ public:
+  // One reference, the caller's. nullptr when out of memory. The bytes are not cleared.
+  static Block* Make(size_t size);
+  // Another size with the same leading bytes; `block` must have one owner and is gone afterwards. nullptr when out of
+  // memory: then `block` is as it was. The C library moves large blocks by remapping pages, without copying them.
+  static Block* Resize(Block* block, size_t size);
+
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+
+  void Ref() { references_.fetch_add(1, std::memory_order_relaxed); }
+  void Unref();
+  bool HasOneOwner() const { return references_.load(std::memory_order_acquire) == 1; }
+
+  uint8_t* data() { return reinterpret_cast<uint8_t*>(this + 1); }
+  const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(this + 1); }
+  size_t size() const { return size_; }
+
+ private:
+  explicit Block(size_t size) : size_(size) {}
+
+  std::atomic<uint32_t> references_{1};
+  size_t size_;
+};
+
+}  // namespace ringway
