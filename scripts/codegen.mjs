@@ -88,7 +88,8 @@ for (const [path, text] of outputs) {
   }
   if (current === text) continue;
   stale = true;
-  if (process.argv.includes('--check')) console.error(`${path} is not what protocol/tables.json says: run npm run codegen`);
+  if (process.argv.includes('--check'))
+    console.error(`${path} is not what protocol/tables.json says: run npm run codegen`);
   else writeFileSync(file, text);
 }
 if (stale && process.argv.includes('--check')) process.exit(1);

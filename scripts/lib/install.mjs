@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from './root.mjs';
+import { run, say } from './run.mjs';
+
+/** Installs the locked dependencies when node_modules is missing or holds others. */
+export function ensureInstalled() {
+  if (isInstalled()) return;
+  say('installing dependencies (npm ci)');
+  const npm = process.env.npm_execpath;
+  const args = ['ci', '--include=dev'];
+  if (npm?.endsWith('.js')) run('npm ci', process.execPath, [npm, ...args]);
+  else run('npm ci', 'npm', args);
+}
+
+/** npm leaves a lockfile of what it installed in node_modules; times would mislead after a checkout. */
+function isInstalled() {
+  const wanted = packagesOf('package-lock.json');
+  const installed = packagesOf('node_modules/.package-lock.json');
+  if (!wanted || !installed) return false;
+  return Object.entries(wanted).every(([path, entry]) => {
+    // The name '' is this package itself; packages for other platforms are optional and stay away.
+    if (path === '') return true;
+    const found = installed[path];
+    return found ? found.version === entry.version && found.integrity === entry.integrity : entry.optional === true;
+  });
+}
+
+function packagesOf(lockfile) {
+  try {
+    return JSON.parse(readFileSync(join(root, lockfile), 'utf8')).packages;
+  } catch {
+    return undefined;
+  }
+}
