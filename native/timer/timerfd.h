@@ -4,20 +4,17 @@
 
 #include <cstdint>
 
+#include "base/fd.h"
+
 namespace ringway {
 
 class Timerfd {
  public:
   static constexpr uint64_t kNever = UINT64_MAX;
 
-  Timerfd() = default;
-  ~Timerfd();
-  Timerfd(const Timerfd&) = delete;
-  Timerfd& operator=(const Timerfd&) = delete;
-
   // Close-on-exec, non-blocking, disarmed. Returns 0 or a negative errno.
   int Open();
-  int fd() const { return fd_; }
+  int fd() const { return fd_.Get(); }
 
   // Readable from this time of CLOCK_MONOTONIC on, at once if it has passed; kNever disarms. Asks the kernel only when
   // the time differs from the one that is set.
@@ -29,7 +26,7 @@ class Timerfd {
   bool Drain();
 
  private:
-  int fd_ = -1;
+  Fd fd_;
   uint64_t armed_ms_ = kNever;
 };
 

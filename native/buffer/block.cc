@@ -1,0 +1,33 @@
+#include "buffer/block.h"
+
+#include <cstdlib>
+#include <new>
+
+#include "base/check.h"
+
+namespace ringway {
+
+static_assert(sizeof(Block) % alignof(std::max_align_t) == 0, "data() is aligned like malloc's");
+
+Block* Block::Make(size_t size) {
+  if (size > SIZE_MAX - sizeof(Block)) return nullptr;
+  void* memory = std::malloc(sizeof(Block) + size);
+  return memory == nullptr ? nullptr : new (memory) Block(size);
+}
+
+Block* Block::Resize(Block* block, size_t size) {
+  CHECK(block->HasOneOwner());
+  if (size > SIZE_MAX - sizeof(Block)) return nullptr;
+  void* memory = std::realloc(static_cast<void*>(block), sizeof(Block) + size);
+  return memory == nullptr ? nullptr : new (memory) Block(size);
+}
+
+void Block::Unref() {
+  const uint32_t before = references_.fetch_sub(1, std::memory_order_acq_rel);
+  CHECK(before > 0);
+  if (before > 1) return;
+  this->~Block();
+  std::free(this);
+}
+
+}  // namespace ringway
