@@ -12,7 +12,7 @@ export const BUILD = 'build-native';
 /** What can be built: the names of CMake's targets, and the folders that each set of targets reads. */
 const SETS = {
   addon: { targets: ['ringway'], folders: ['native'] },
-  bench: { targets: ['ringway', 'ringway-load'], folders: ['native', 'bench/native'] },
+  bench: { targets: ['ringway', 'bench_native'], folders: ['native', 'bench/native'] },
   all: { targets: ['all'], folders: ['native', 'bench/native', 'test/native', 'test/support'] },
 };
 
