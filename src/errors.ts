@@ -1,0 +1,73 @@
+/**
+ * Every error this package throws or hands to a callback: one table, in fastify's manner. The code is stable and what
+ * programs test for; the message is for people and may change. `%s` takes the arguments in their order.
+ *
+ * A peer's fault never appears here: it ends a connection, with a `CloseReason`.
+ */
+
+/** Whose fault it was. */
+export type ErrorSource = 'client' | 'backend' | 'gateway';
+
+interface ErrorRow {
+  readonly message: string;
+  readonly source?: ErrorSource;
+  /** Doing the same again may succeed. Default false. */
+  readonly retryable?: boolean;
+  /** The RMP status that a request gets for it. */
+  readonly status?: number;
+}
+
+export const ERRORS = {
+  // Options: the path, the value, and what would be right.
+  ERR_INVALID_OPTION: { message: '%s is %s: %s' },
+  ERR_INVALID_FRAMING: { message: '%s is %s: %s' },
+
+  // Engines.
+  ERR_ENGINE_UNAVAILABLE: { message: 'the engine %s cannot run here: %s. %s' },
+  ERR_ENGINE_CLOSED: { message: 'the engine is closed' },
+  ERR_UNSUPPORTED: { message: '%s is not supported: %s' },
+
+  // Frames to be sent.
+  ERR_FRAME_TOO_LONG: { message: 'a frame of %s bytes cannot be sent: %s' },
+  ERR_INVALID_FRAME: { message: 'the frame cannot be sent: %s' },
+
+  // Frame server and connections.
+  ERR_SERVER_LISTENING: { message: 'the server is already listening' },
+  ERR_SERVER_CLOSED: { message: 'the server is closed' },
+  ERR_CONNECTION_FAILED: { message: 'the connection to %s ended (%s): %s' },
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export class RingwayError extends Error {
+  override readonly name = 'RingwayError';
+  readonly code: ErrorCode;
+  readonly source: ErrorSource | undefined;
+  readonly retryable: boolean;
+  /** The RMP status that a request gets for it, where there is one. */
+  readonly status: number | undefined;
+
+  constructor(code: ErrorCode, parts: readonly unknown[] = [], options: { cause?: unknown } = {}) {
+    const row: ErrorRow = ERRORS[code];
+    super(format(row.message, parts), options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.source = row.source;
+    this.retryable = row.retryable ?? false;
+    this.status = row.status;
+  }
+}
+
+/** A value as an error message shows it: short, and strings recognisable as such. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}…'` : `'${value}'`;
+  if (typeof value === 'bigint') return `${value}n`;
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  return String(value);
+}
+
+function format(template: string, parts: readonly unknown[]): string {
+  let next = 0;
+  return template.replace(/%s/g, () => String(parts[next++]));
+}
