@@ -22,6 +22,7 @@ class TwoChoices implements Allocator {
 
   pick(backends: readonly Backend[], _key: number, now: number, exclude: number): Backend | undefined {
     const count = backends.length;
+    if (count === 0) return undefined;
     if (count === 2) return this.#pickOfTwo(backends, now, exclude);
     const first = this.#draw(backends, now, exclude, -1);
     if (first < 0) return undefined;

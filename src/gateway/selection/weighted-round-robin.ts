@@ -27,8 +27,9 @@ export class WeightedRoundRobin implements Allocator {
 }
 
 /**
- * Envoy's weighted least request: smooth round-robin in which each weight is divided by the requests in flight. Unlike
- * `least-outstanding` it spreads by weight even when nothing is in flight, and never herds on one idle backend.
+ * Envoy's weighted least request: smooth round-robin in which each weight shrinks with what is in flight, here per unit of
+ * weight, so that the shares are the weights both when idle and under load. It never herds on one idle backend, as
+ * `least-outstanding` does.
  */
 export class WeightedLeastOutstanding implements Allocator {
   pick(backends: readonly Backend[], _key: number, now: number, exclude: number): Backend | undefined {
@@ -37,7 +38,8 @@ export class WeightedLeastOutstanding implements Allocator {
     for (let i = 0; i < backends.length; i++) {
       const backend = backends[i];
       if (!isCandidate(backend, now, exclude)) continue;
-      const weight = backend.effectiveWeight(now) / (backend.outstanding + 1);
+      const full = backend.effectiveWeight(now);
+      const weight = full / (1 + backend.outstanding / full);
       total += weight;
       backend.currentWeight += weight;
       if (best === undefined || backend.currentWeight > best.currentWeight) best = backend;
