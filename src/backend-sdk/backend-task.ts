@@ -1,0 +1,269 @@
+/** One request on a backend: from its frame to its one final response. */
+import { performance } from 'node:perf_hooks';
+import { Status } from '../engine/tables.gen.js';
+import type { Meta } from '../protocol/meta.js';
+import { RingwayError } from '../protocol/ringway-error.js';
+import { Flag } from '../protocol/rmp.js';
+import { EMPTY } from '../protocol/rmp-writer.js';
+import { NOT_IN_WHEEL, type Timed } from '../timer/deadlines.js';
+import type { BackendLink } from './backend-link.js';
+import type { Startable } from './task-limiter.js';
+import type { Reply, Task, TaskContext } from './types.js';
+
+interface PendingPartial {
+  readonly bytes: Uint8Array;
+  readonly resolve: (flowing: Promise<void>) => void;
+  readonly reject: (error: RingwayError) => void;
+}
+
+const RESOLVED = Promise.resolve();
+
+/** The request's side: what a handler is given. */
+class TaskView implements Task {
+  readonly payload: Buffer;
+  readonly route: number;
+  readonly id: number;
+  readonly meta: Meta | undefined;
+  readonly idempotent: boolean;
+  readonly noReply: boolean;
+  readonly #endsAt: number;
+
+  constructor(payload: Buffer, route: number, id: number, flags: number, meta: Meta | undefined, endsAt: number) {
+    this.payload = payload;
+    this.route = route;
+    this.id = id;
+    this.meta = meta;
+    this.idempotent = (flags & Flag.idempotent) !== 0;
+    this.noReply = (flags & Flag.noReply) !== 0;
+    this.#endsAt = endsAt;
+  }
+
+  get deadlineMs(): number {
+    return Math.max(0, this.#endsAt - performance.now());
+  }
+}
+
+/** The answer's side. Getters, so that a handler which takes neither pays for neither. */
+class ContextView implements TaskContext {
+  readonly #task: BackendTask;
+
+  constructor(task: BackendTask) {
+    this.#task = task;
+  }
+
+  get signal(): AbortSignal {
+    return this.#task.signal;
+  }
+
+  get partial(): (bytes: Uint8Array | string) => Promise<void> {
+    return (bytes) => this.#task.partial(bytes);
+  }
+}
+
+/**
+ * Life: (queued →) running → done. `done` is when the final response was written, or nobody is left to have one; the handler
+ * may run on beyond it (a cancel answers at once), and its place among the running is free only when it ends.
+ */
+export class BackendTask implements Timed, Startable {
+  readonly view: TaskView;
+  readonly #link: BackendLink;
+  /** Partial responses the requester still takes. */
+  #credits: number;
+  #controller: AbortController | undefined;
+  #abortReason: RingwayError | undefined;
+  #pending: PendingPartial[] | undefined;
+  #pendingBytes = 0;
+  /** The handler has answered, but partial responses still wait in front of it. */
+  #answer: Uint8Array | RingwayError | undefined;
+  #done = false;
+  #started = false;
+
+  expiresAt = 0;
+  wheelSlot = NOT_IN_WHEEL;
+  wheelNext: Timed | undefined;
+  wheelPrevious: Timed | undefined;
+
+  constructor(
+    link: BackendLink,
+    payload: Buffer,
+    route: number,
+    id: number,
+    flags: number,
+    meta: Meta | undefined,
+    budgetMs: number,
+    credits: number,
+  ) {
+    this.#link = link;
+    this.#credits = credits;
+    this.view = new TaskView(payload, route, id, flags, meta, performance.now() + budgetMs);
+  }
+
+  get done(): boolean {
+    return this.#done;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Its turn has come (it holds a place among the running): calls the handler. */
+  start(): void {
+    this.#started = true;
+    let reply: Reply | Promise<Reply>;
+    try {
+      reply = this.#link.host.handler.handle(this.view, new ContextView(this));
+    } catch (error) {
+      this.#finishNow(this.#link.host.errorOf(error, this.view));
+      return;
+    }
+    if (isPromise(reply)) {
+      if (!this.#done) this.#link.open(this);
+      void this.#settled(reply);
+    } else this.#finishNow(replyBytes(reply));
+  }
+
+  /** The handler returned without a promise: only partial responses that wait can keep the task open. */
+  #finishNow(answer: Uint8Array | RingwayError): void {
+    this.#finish(answer);
+    if (!this.#done) this.#link.open(this);
+    this.#link.host.limiter.release();
+  }
+
+  async #settled(reply: Promise<Reply>): Promise<void> {
+    try {
+      const value = await reply;
+      this.#finish(replyBytes(value));
+    } catch (error) {
+      // After a cancel most handlers throw because of it: that is no fault to report.
+      if (!this.#done) this.#finish(this.#link.host.errorOf(error, this.view));
+    }
+    this.#link.host.limiter.release();
+  }
+
+  partial(value: Uint8Array | string): Promise<void> {
+    const bytes = typeof value === 'string' ? Buffer.from(value) : value;
+    if (this.#done || this.#answer !== undefined) return rejected(this.#abortReason ?? endedError());
+    if (this.view.noReply) return RESOLVED;
+    if (bytes.length > this.#link.maxResponseBytes) return rejected(this.#link.tooLong(bytes.length));
+    if (this.#credits > 0 && this.#pending === undefined) return this.#sendPartial(bytes);
+    return this.#hold(bytes);
+  }
+
+  /** The requester takes `count` more partial responses. */
+  grant(count: number): void {
+    this.#credits += count;
+    this.#flush();
+  }
+
+  /** The deadline passed. */
+  expire(): void {
+    this.end(new RingwayError(Status.DEADLINE_EXCEEDED, 'the deadline passed', { notExecuted: !this.#started }));
+    this.#link.host.counts.timedOut++;
+  }
+
+  cancel(): void {
+    this.end(new RingwayError(Status.CANCELLED, 'cancelled by the requester', { notExecuted: !this.#started }));
+    this.#link.host.counts.cancelled++;
+  }
+
+  /** Ends the task from outside: answers with `error`, then aborts the handler's signal. */
+  end(error: RingwayError): void {
+    if (this.#done) return;
+    if (!this.#started) this.#link.host.limiter.dropQueued();
+    this.#abortReason = error;
+    this.#close(error);
+    this.#controller?.abort(error);
+  }
+
+  /** The handler's answer; waits behind partial responses that the requester has not granted yet. */
+  #finish(answer: Uint8Array | RingwayError): void {
+    if (this.#done) return;
+    if (this.#pending !== undefined) {
+      this.#answer = answer;
+      return;
+    }
+    this.#close(answer);
+    const { counts } = this.#link.host;
+    if (answer instanceof RingwayError) counts.failed++;
+    else counts.answered++;
+  }
+
+  #close(answer: Uint8Array | RingwayError): void {
+    this.#done = true;
+    this.#link.settle(this, answer);
+    if (this.#pending === undefined) return;
+    const error = answer instanceof RingwayError ? answer : endedError();
+    for (const partial of this.#pending) partial.reject(error);
+    this.#pending = undefined;
+  }
+
+  #sendPartial(bytes: Uint8Array): Promise<void> {
+    this.#credits--;
+    return this.#link.respond(this.view, Flag.more, Status.OK, bytes) ? RESOLVED : this.#link.flowing();
+  }
+
+  #hold(bytes: Uint8Array): Promise<void> {
+    const { maxPendingPartialBytes } = this.#link.host;
+    this.#pendingBytes += bytes.length;
+    if (this.#pendingBytes > maxPendingPartialBytes) {
+      // A stream with a hole would be worse than none.
+      const sentence = `more than ${maxPendingPartialBytes} bytes of partial responses waited for the requester`;
+      this.end(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence));
+      this.#link.host.counts.failed++;
+      return rejected(this.#abortReason ?? endedError());
+    }
+    const promise = new Promise<void>((resolve, reject) => {
+      this.#pending ??= [];
+      this.#pending.push({ bytes: Uint8Array.from(bytes), resolve, reject });
+    });
+    promise.catch(ignore);
+    return promise;
+  }
+
+  #flush(): void {
+    const pending = this.#pending;
+    if (pending === undefined || this.#done) return;
+    let sent = 0;
+    while (sent < pending.length && this.#credits > 0) {
+      const { bytes, resolve } = pending[sent++];
+      this.#pendingBytes -= bytes.length;
+      resolve(this.#sendPartial(bytes));
+    }
+    this.#pending = sent === pending.length ? undefined : pending.slice(sent);
+    if (this.#pending !== undefined || this.#answer === undefined) return;
+    const answer = this.#answer;
+    this.#answer = undefined;
+    this.#finish(answer);
+  }
+}
+
+function isPromise(value: Reply | Promise<Reply>): value is Promise<Reply> {
+  return typeof value === 'object' && value !== null && typeof (value as Promise<Reply>).then === 'function';
+}
+
+function replyBytes(reply: Reply): Uint8Array | RingwayError {
+  if (reply === undefined || reply === null) return EMPTY;
+  if (typeof reply === 'string') return Buffer.from(reply);
+  if (reply instanceof Uint8Array) return reply;
+  return new RingwayError(
+    Status.INTERNAL,
+    `the handler returned a ${typeof reply}: bytes, a string or nothing is needed`,
+  );
+}
+
+function endedError(): RingwayError {
+  return new RingwayError(Status.CANCELLED, 'the task has ended');
+}
+
+/** A rejection that crashes nobody who does not await it. */
+function rejected(error: RingwayError): Promise<never> {
+  const promise = Promise.reject(error);
+  promise.catch(ignore);
+  return promise;
+}
+
+function ignore(): void {}

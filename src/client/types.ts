@@ -1,0 +1,78 @@
+/** What users of `connectClient` write against. */
+import type { Engine, EngineName } from '../engine/engine.js';
+import type { Meta } from '../protocol/meta.js';
+
+export interface RequestOptions {
+  /** Which pool or command, 0 to 65,535. Default 0. */
+  readonly route?: number;
+  /** Time budget in ms, waiting for a connection included. Default: the client's `deadlineMs`. 0: the gateway's default. */
+  readonly deadlineMs?: number;
+  /** Cancels the request, here and at the backend; it then rejects with CANCELLED and the signal's reason as `cause`. */
+  readonly signal?: AbortSignal;
+  /** May run twice, so that the gateway may try again where it cannot know. Default false. */
+  readonly idempotent?: boolean;
+  /** Fields that travel with the request. */
+  readonly meta?: Meta;
+}
+
+export interface ClientOptions {
+  /** An engine to share (then yours to close), or which to use. Default `auto`, one for all clients of the process. */
+  readonly engine?: Engine | EngineName;
+  /** For requests that bring none, in ms. Default 0: the gateway's default holds. */
+  readonly deadlineMs?: number;
+  /** Requests without a deadline wait so long for a connection. Default 10,000 ms. */
+  readonly queueTimeoutMs?: number;
+  /** Requests that wait for a connection or for room on it; one more is refused with RESOURCE_EXHAUSTED. Default 10,000. */
+  readonly maxQueued?: number;
+  /** Largest payload of a request and of a response, in bytes. Default 16 MiB. */
+  readonly maxFrameLength?: number;
+  /** Partial responses taken before the consumer asks for more (where the peer knows stream windows). Default 32. */
+  readonly streamWindow?: number;
+  /** Bytes of one stream that wait for its consumer; more end it with RESOURCE_EXHAUSTED. Default 16 MiB. */
+  readonly maxStreamBufferedBytes?: number;
+  /** Default 5,000 ms. */
+  readonly connectTimeoutMs?: number;
+  /** First pause before connecting again, doubled each time, halved at random. Default 100 ms. */
+  readonly reconnectMinMs?: number;
+  /** Longest such pause. Default 10,000 ms. */
+  readonly reconnectMaxMs?: number;
+  /** A link silent for so long is asked for life, and given up when as long passes again. 0: never. Default 30,000 ms. */
+  readonly pingIntervalMs?: number;
+}
+
+export interface ClientStats {
+  readonly state: 'connecting' | 'open' | 'closed';
+  /** Sent and unanswered. */
+  readonly inFlight: number;
+  /** Waiting for a connection or for room on it. */
+  readonly queued: number;
+  /** Connections opened so far. */
+  readonly connects: number;
+  /** Responses to nothing in flight, pushes, and kinds of 128 and above: passed over. */
+  readonly ignoredFrames: number;
+  /** Why the last connection ended or could not be made. */
+  readonly lastError: string | undefined;
+}
+
+export interface Client {
+  /**
+   * Sends one request. Partial responses, where the backend sends them, are put together with the final one.
+   * @throws (rejects with) RingwayError: the backend's or the gateway's status; UNAVAILABLE when no connection could be had
+   *   in time (`notExecuted`) or the link broke (`notExecuted` when the request provably never left);
+   *   DEADLINE_EXCEEDED, CANCELLED; RESOURCE_EXHAUSTED when too much waits; INVALID_ARGUMENT for a payload over the limit.
+   *   `retryable` says whether the same request may be sent again.
+   */
+  request(payload: Uint8Array | string, options?: RequestOptions): Promise<Buffer>;
+  /**
+   * Sends one request at once and gives its responses as they come; the final one too, unless it is empty. Reading slowly
+   * slows the backend down. Leaving the loop early cancels the request. Errors as of `request`, after what came before them.
+   */
+  stream(payload: Uint8Array | string, options?: RequestOptions): AsyncIterableIterator<Buffer>;
+  /** Sends one request that is not answered. Resolves when it was given to the connection. */
+  notify(payload: Uint8Array | string, options?: RequestOptions): Promise<void>;
+  /** Resolves when a connection is open. Rejects when the client is closed or its engine cannot run. */
+  ready(): Promise<void>;
+  stats(): ClientStats;
+  /** Ends everything open with CANCELLED, closes the connection. */
+  close(): Promise<void>;
+}
