@@ -142,9 +142,18 @@ export class BackendLink {
 
   #hello(bytes: Uint8Array, start: number, end: number): void {
     const hello = parseHello(bytes, start, end);
-    if (hello === undefined) return this.#protocolError(`a hello of ${end - start} bytes or of version 0`);
-    if (this.#helloSeen) return this.#protocolError('a second hello');
-    if (this.#otherFrameSeen) return this.#protocolError('a hello that is not the first frame');
+    if (hello === undefined) {
+      this.#protocolError(`a hello of ${end - start} bytes or of version 0`);
+      return;
+    }
+    if (this.#helloSeen) {
+      this.#protocolError('a second hello');
+      return;
+    }
+    if (this.#otherFrameSeen) {
+      this.#protocolError('a hello that is not the first frame');
+      return;
+    }
     this.#helloSeen = true;
     if (hello.maxFrameLength > 0) this.#peerMaxFrameLength = Math.min(this.#peerMaxFrameLength, hello.maxFrameLength);
     if ((hello.features & Feature.streamWindows) !== 0) this.#streamWindow = hello.streamWindow;
@@ -162,13 +171,17 @@ export class BackendLink {
     const { host } = this;
     host.counts.requests++;
     if (this.#tasks.size > 0 && (flags & Flag.noReply) === 0 && this.#tasks.has(id)) {
-      return this.#protocolError(`the id ${id} is still in flight`);
+      this.#protocolError(`the id ${id} is still in flight`);
+      return;
     }
     let meta: Meta | undefined;
     let payloadStart = start + HEADER_BYTES;
     if ((flags & Flag.meta) !== 0) {
       const parsed = parseMeta(bytes, payloadStart, end);
-      if (parsed === undefined) return this.#protocolError(`meta of the request ${id} does not add up`);
+      if (parsed === undefined) {
+        this.#protocolError(`meta of the request ${id} does not add up`);
+        return;
+      }
       meta = parsed.meta;
       payloadStart = parsed.payloadStart;
     }

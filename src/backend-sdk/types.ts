@@ -33,6 +33,8 @@ export interface TaskContext {
   readonly partial: (bytes: Uint8Array | string) => Promise<void>;
 }
 
+// A handler that ends without `return` answers with an empty payload: that is what `void` says here.
+// biome-ignore lint/suspicious/noConfusingVoidType: see above
 export type Reply = Uint8Array | string | undefined | void;
 
 /** A request whose bytes lie in the engine's memory: the hot path, without an allocation for each. */

@@ -69,7 +69,10 @@ export class ClientLink {
 
   send(call: Call): void {
     const { bytes } = call;
-    if (bytes.length > this.#peerMaxFrameLength) return call.fail(tooLong(bytes.length, this.#peerMaxFrameLength));
+    if (bytes.length > this.#peerMaxFrameLength) {
+      call.fail(tooLong(bytes.length, this.#peerMaxFrameLength));
+      return;
+    }
     call.id = this.#takeId();
     call.sentAt = this.connection.bytesQueued;
     const { id, route, flags, remainingMs } = call;
@@ -121,8 +124,14 @@ export class ClientLink {
 
   #hello(bytes: Uint8Array, start: number, end: number): void {
     const hello = parseHello(bytes, start, end);
-    if (hello === undefined) return this.#protocolError(`a hello of ${end - start} bytes or of version 0`);
-    if (this.#helloSeen) return this.#protocolError('a second hello');
+    if (hello === undefined) {
+      this.#protocolError(`a hello of ${end - start} bytes or of version 0`);
+      return;
+    }
+    if (this.#helloSeen) {
+      this.#protocolError('a second hello');
+      return;
+    }
     this.#helloSeen = true;
     this.#windows = (hello.features & Feature.streamWindows) !== 0;
     if (hello.maxFrameLength > 0) this.#peerMaxFrameLength = hello.maxFrameLength;
@@ -139,7 +148,10 @@ export class ClientLink {
   #response(bytes: Uint8Array, start: number, end: number): void {
     const id = readU32(bytes, start + At.id);
     const call = this.#calls.get(id);
-    if (call === undefined) return this.#owner.ignoredFrame();
+    if (call === undefined) {
+      this.#owner.ignoredFrame();
+      return;
+    }
     const flags = bytes[start + At.flags];
     if ((flags & Flag.more) !== 0) {
       if (!call.done) this.#partial(call, this.#owner.keep(bytes, start + HEADER_BYTES, end));
@@ -154,7 +166,10 @@ export class ClientLink {
   #final(call: Call, bytes: Uint8Array, start: number, end: number, flags: number): void {
     const status = readU32(bytes, start + At.arg);
     const payload = this.#owner.keep(bytes, start + HEADER_BYTES, end);
-    if (status === Status.OK) return call.final(payload);
+    if (status === Status.OK) {
+      call.final(payload);
+      return;
+    }
     const notExecuted = (flags & Flag.notExecuted) !== 0;
     call.fail(new RingwayError(status, payload.toString(), { notExecuted, idempotent: call.idempotent }));
   }

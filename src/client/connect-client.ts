@@ -165,19 +165,26 @@ class RmpClient implements Client, CallHost, LinkOwner {
 
   #submit(sink: ResponseSink, payload: Uint8Array | string, options: RequestOptions, flags: number): void {
     const refusal = this.#refusal(options);
-    if (refusal !== undefined) return sink.fail(refusal);
+    if (refusal !== undefined) {
+      sink.fail(refusal);
+      return;
+    }
     let bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
     if (options.meta !== undefined) {
       bytes = Buffer.concat([encodeMeta(options.meta), bytes]);
       flags |= Flag.meta;
     }
     if (options.idempotent === true) flags |= Flag.idempotent;
-    if (bytes.length > this.maxFrameLength) return sink.fail(tooLong(bytes.length, this.maxFrameLength));
+    if (bytes.length > this.maxFrameLength) {
+      sink.fail(tooLong(bytes.length, this.maxFrameLength));
+      return;
+    }
     const { deadlineMs, queueTimeoutMs, maxQueued } = this.#settings;
     const flowing = this.#queued === 0 && this.#current?.flowing === true;
     if (!flowing && this.#queued >= maxQueued) {
       const sentence = `${maxQueued} requests of this client wait already`;
-      return sink.fail(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence, { notExecuted: true }));
+      sink.fail(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence, { notExecuted: true }));
+      return;
     }
     this.#queued++;
     const call = new Call(this, sink, {
