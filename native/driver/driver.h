@@ -56,12 +56,12 @@ class Driver {
   // Multishot: completions with has_data until !more; result 0 without data is EOF; -ENOBUFS means that the buffers ran
   // out: start it again once some were returned (Take returns them at the next Take or EndDispatch).
   virtual void Receive(UserData data, int fd) = 0;
-  // Ends a Receive that is armed. Its last completion (!more) follows, with -ECANCELED or data; data that already arrived is
-  // not lost. A no-op where none is armed.
+  // Ends a Receive that is armed. Its last completion (!more) follows, with -ECANCELED or data; data that already
+  // arrived is not lost. A no-op where none is armed.
   virtual void StopReceive(UserData data, int fd) = 0;
   // The bytes of a kReceive completion with has_data, taken exactly once per completion, in order. Valid until the next
-  // call of Take or EndDispatch. An empty span with completion.result updated means that there was EOF (0), an error (< 0),
-  // or nothing after all (-EAGAIN).
+  // call of Take or EndDispatch. An empty span with completion.result updated means that there was EOF (0), an error (<
+  // 0), or nothing after all (-EAGAIN). EOF and errors clear completion.more as well: no further completion says it.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
   // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
   // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not.
