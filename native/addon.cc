@@ -1,0 +1,308 @@
+// What JavaScript can call; src/engine/native.ts declares the same list with types. Engines travel as externals.
+#include <arpa/inet.h>
+#include <node_api.h>
+#include <sys/un.h>
+
+#include <cstddef>
+#include <cstring>
+
+#include "bridge.h"
+#include "bridge_values.h"
+#include "buffer/block.h"
+#include "driver/driver_select.h"
+
+namespace ringway {
+namespace {
+
+template <size_t N>
+struct Arguments {
+  Arguments(napi_env env, napi_callback_info info) {
+    size_t count = N;
+    CHECK(napi_get_cb_info(env, info, &count, at, nullptr, nullptr) == napi_ok);
+    CHECK_EQ(count, N);
+  }
+  napi_value at[N];
+};
+
+Bridge& EngineOf(napi_env env, napi_value value) {
+  void* data = nullptr;
+  CHECK(napi_get_value_external(env, value, &data) == napi_ok);
+  return *static_cast<Bridge*>(data);
+}
+
+bool ParseAddress(napi_env env, napi_value options, SocketAddress* address) {
+  const std::string path = values::String(env, options, "path");
+  if (!path.empty()) {
+    auto& local = reinterpret_cast<sockaddr_un&>(address->storage);
+    if (path.size() >= sizeof local.sun_path) return false;
+    local.sun_family = AF_UNIX;
+    std::memcpy(local.sun_path, path.data(), path.size());
+    // An abstract socket's name (leading NUL) has no terminator.
+    const size_t terminator = path[0] == '\0' ? 0 : 1;
+    address->length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + terminator);
+    return true;
+  }
+  const std::string host = values::String(env, options, "host");
+  const auto port = htons(static_cast<uint16_t>(values::Unsigned(env, options, "port")));
+  auto& v4 = reinterpret_cast<sockaddr_in&>(address->storage);
+  if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = port;
+    address->length = sizeof v4;
+    return true;
+  }
+  auto& v6 = reinterpret_cast<sockaddr_in6&>(address->storage);
+  if (::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) != 1) return false;
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = port;
+  address->length = sizeof v6;
+  return true;
+}
+
+FramingOptions ParseFraming(napi_env env, napi_value value) {
+  FramingOptions framing;
+  framing.format = static_cast<FramingFormat>(values::Unsigned(env, value, "format"));
+  framing.max_frame_length = values::Unsigned(env, value, "maxFrameLength");
+  framing.length_field_offset = static_cast<uint32_t>(values::Unsigned(env, value, "lengthFieldOffset"));
+  framing.length_field_length = static_cast<uint32_t>(values::Unsigned(env, value, "lengthFieldLength"));
+  framing.little_endian = values::Boolean(env, value, "littleEndian");
+  framing.length_adjustment = values::Signed(env, value, "lengthAdjustment");
+  framing.initial_bytes_to_strip = static_cast<uint32_t>(values::Unsigned(env, value, "initialBytesToStrip"));
+  framing.header_length = static_cast<uint32_t>(values::Unsigned(env, value, "headerLength"));
+  const values::Bytes delimiter = values::TypedArray(env, values::Property(env, value, "delimiter"));
+  framing.delimiter.assign(static_cast<const char*>(delimiter.data), delimiter.length);
+  framing.strip_delimiter = values::Boolean(env, value, "stripDelimiter");
+  framing.strip_carriage_return = values::Boolean(env, value, "stripCarriageReturn");
+  framing.accept_unterminated = values::Boolean(env, value, "acceptUnterminated");
+  return framing;
+}
+
+std::shared_ptr<ConnectionOptions> ParseConnectionOptions(napi_env env, napi_value value) {
+  auto options = std::make_shared<ConnectionOptions>();
+  options->framing = ParseFraming(env, values::Property(env, value, "framing"));
+  options->idle_timeout_ms = values::Unsigned(env, value, "idleTimeoutMs");
+  options->partial_frame_timeout_ms = values::Unsigned(env, value, "partialFrameTimeoutMs");
+  options->write_stall_timeout_ms = values::Unsigned(env, value, "writeStallTimeoutMs");
+  options->connect_timeout_ms = values::Unsigned(env, value, "connectTimeoutMs");
+  options->high_water_mark = values::Unsigned(env, value, "highWaterMark");
+  options->low_water_mark = values::Unsigned(env, value, "lowWaterMark");
+  options->max_buffered_bytes = values::Unsigned(env, value, "maxBufferedBytes");
+  options->no_delay = values::Boolean(env, value, "noDelay");
+  options->keep_alive_ms = values::Unsigned(env, value, "keepAliveMs");
+  return options;
+}
+
+// createEngine(options, memory, onEvents) -> { handle, driver, reason } | { error }
+napi_value CreateEngine(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  napi_value result = values::MakeObject(env);
+  std::string error;
+  Bridge* bridge = Bridge::Create(env, arguments.at[0], arguments.at[1], arguments.at[2], &error);
+  if (bridge == nullptr) {
+    values::Set(env, result, "error", values::Make(env, error));
+    return result;
+  }
+  napi_value handle;
+  CHECK(napi_create_external(env, bridge, nullptr, nullptr, &handle) == napi_ok);
+  values::Set(env, result, "handle", handle);
+  values::Set(env, result, "driver", values::Make(env, bridge->driver_name()));
+  values::Set(env, result, "reason", values::Make(env, bridge->reason()));
+  return result;
+}
+
+// listen(engine, options) -> { id, host, port } | negative errno
+napi_value Listen(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const napi_value options = arguments.at[1];
+  ListenRequest request;
+  if (!ParseAddress(env, options, &request.address)) return values::Make(env, -EINVAL);
+  request.backlog = static_cast<int>(values::Unsigned(env, options, "backlog"));
+  request.reuse_port = values::Boolean(env, options, "reusePort");
+  request.max_connections = static_cast<uint32_t>(values::Unsigned(env, options, "maxConnections"));
+  request.max_connections_per_ip = static_cast<uint32_t>(values::Unsigned(env, options, "maxConnectionsPerIp"));
+  request.limit_loopback = values::Boolean(env, options, "limitLoopback");
+  uint32_t id = 0;
+  SocketAddress bound;
+  const int error = EngineOf(env, arguments.at[0])
+                        .group()
+                        .Listen(request, ParseConnectionOptions(env, options), &id, &bound);
+  if (error < 0) return values::Make(env, error);
+  char host[INET6_ADDRSTRLEN] = "";
+  uint16_t port = 0;
+  if (bound.storage.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(bound.storage);
+    ::inet_ntop(AF_INET, &v4.sin_addr, host, sizeof host);
+    port = ntohs(v4.sin_port);
+  } else if (bound.storage.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(bound.storage);
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
+    port = ntohs(v6.sin6_port);
+  }
+  napi_value result = values::MakeObject(env);
+  values::Set(env, result, "id", values::Make(env, id));
+  values::Set(env, result, "host", values::Make(env, std::string(host)));
+  values::Set(env, result, "port", values::Make(env, port));
+  return result;
+}
+
+// connect(engine, options, token) -> 0 | negative errno
+napi_value Connect(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  SocketAddress address;
+  if (!ParseAddress(env, arguments.at[1], &address)) return values::Make(env, -EINVAL);
+  EngineOf(env, arguments.at[0])
+      .group()
+      .Connect(address, ParseConnectionOptions(env, arguments.at[1]),
+               static_cast<uint32_t>(values::Number(env, arguments.at[2])));
+  return values::Make(env, 0);
+}
+
+// closeListener(engine, id)
+napi_value CloseListener(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  EngineOf(env, arguments.at[0]).group().CloseListener(static_cast<uint32_t>(values::Number(env, arguments.at[1])));
+  return values::Undefined(env);
+}
+
+// listenerConnections(engine, id) -> number
+napi_value ListenerConnections(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const auto id = static_cast<uint32_t>(values::Number(env, arguments.at[1]));
+  return values::Make(env, EngineOf(env, arguments.at[0]).group().ListenerConnections(id));
+}
+
+// flushCommands(engine): a command ring is full, or somebody cannot wait for the end of the turn
+napi_value FlushCommands(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  EngineOf(env, arguments.at[0]).FlushCommands();
+  return values::Undefined(env);
+}
+
+// setRef(engine, referenced)
+napi_value SetRef(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  bool referenced;
+  CHECK(napi_get_value_bool(env, arguments.at[1], &referenced) == napi_ok);
+  EngineOf(env, arguments.at[0]).SetRef(referenced);
+  return values::Undefined(env);
+}
+
+// shutdown(engine): everything closes; then, after kStopped from each reactor, destroy(engine)
+napi_value Shutdown(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  EngineOf(env, arguments.at[0]).Shutdown();
+  return values::Undefined(env);
+}
+
+napi_value Destroy(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  EngineOf(env, arguments.at[0]).Destroy();
+  return values::Undefined(env);
+}
+
+// counters(engine, Float64Array): adds each reactor's
+napi_value ReadCounters(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const values::Bytes out = values::TypedArray(env, arguments.at[1]);
+  CHECK_EQ(out.length, static_cast<size_t>(Counter::kCount));
+  auto* numbers = static_cast<double*>(out.data);
+  for (const std::unique_ptr<Reactor>& reactor : EngineOf(env, arguments.at[0]).group().reactors()) {
+    for (size_t i = 0; i < out.length; ++i) {
+      numbers[i] += static_cast<double>(reactor->counters().Get(static_cast<Counter>(i)));
+    }
+  }
+  return values::Undefined(env);
+}
+
+// --- blocks: a pointer as two words, each call with a reference that somebody holds
+
+Block* BlockAt(napi_env env, napi_value low, napi_value high) {
+  return reinterpret_cast<Block*>(Join(static_cast<uint32_t>(values::Number(env, low)),
+                                       static_cast<uint32_t>(values::Number(env, high))));
+}
+
+// openBlock(low, high, offset, length) -> ArrayBuffer over the block's bytes, which takes the reference over
+napi_value OpenBlock(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  Block* block = BlockAt(env, arguments.at[0], arguments.at[1]);
+  const auto offset = static_cast<size_t>(values::Number(env, arguments.at[2]));
+  const auto length = static_cast<size_t>(values::Number(env, arguments.at[3]));
+  CHECK(offset <= block->size() && length <= block->size() - offset);
+  napi_value buffer;
+  const napi_status status = napi_create_external_arraybuffer(
+      env, block->data() + offset, length,
+      [](napi_env, void*, void* hint) { static_cast<Block*>(hint)->Unref(); }, block, &buffer);
+  if (status == napi_ok) return buffer;
+  // Runtimes that forbid foreign memory (Electron's cage) get a copy.
+  void* copy = nullptr;
+  CHECK(napi_create_arraybuffer(env, length, &copy, &buffer) == napi_ok);
+  std::memcpy(copy, block->data() + offset, length);
+  block->Unref();
+  return buffer;
+}
+
+// refBlock(low, high): one more reference, for a command
+napi_value RefBlock(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  BlockAt(env, arguments.at[0], arguments.at[1])->Ref();
+  return values::Undefined(env);
+}
+
+// makeBlock(bytes, start, end, Uint32Array(2)) -> whether there was memory; the reference is the caller's
+napi_value MakeBlock(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  const values::Bytes bytes = values::TypedArray(env, arguments.at[0]);
+  const auto start = static_cast<size_t>(values::Number(env, arguments.at[1]));
+  const auto end = static_cast<size_t>(values::Number(env, arguments.at[2]));
+  CHECK(start <= end && end <= bytes.length);
+  Block* block = Block::Make(end - start);
+  if (block == nullptr) return values::MakeBool(env, false);
+  std::memcpy(block->data(), static_cast<const uint8_t*>(bytes.data) + start, end - start);
+  auto* words = static_cast<uint32_t*>(values::TypedArray(env, arguments.at[3]).data);
+  words[0] = Low(reinterpret_cast<uint64_t>(block));
+  words[1] = High(reinterpret_cast<uint64_t>(block));
+  return values::MakeBool(env, true);
+}
+
+// describe() -> [{ name, found, sentence }]: io_uring features, for `ringway doctor`
+napi_value Describe(napi_env env, napi_callback_info /*info*/) {
+  napi_value rows;
+  CHECK(napi_create_array(env, &rows) == napi_ok);
+  uint32_t index = 0;
+  for (const UringFeature& feature : DescribeIoUring()) {
+    napi_value row = values::MakeObject(env);
+    values::Set(env, row, "name", values::Make(env, feature.name));
+    values::Set(env, row, "found", values::MakeBool(env, feature.found));
+    values::Set(env, row, "sentence", values::Make(env, feature.sentence));
+    CHECK(napi_set_element(env, rows, index++, row) == napi_ok);
+  }
+  return rows;
+}
+
+napi_value Init(napi_env env, napi_value exports) {
+  struct Export {
+    const char* name;
+    napi_callback function;
+  };
+  constexpr Export kExports[] = {
+      {"createEngine", CreateEngine}, {"listen", Listen},
+      {"connect", Connect},           {"closeListener", CloseListener},
+      {"listenerConnections", ListenerConnections},
+      {"flushCommands", FlushCommands},
+      {"setRef", SetRef},             {"shutdown", Shutdown},
+      {"destroy", Destroy},           {"counters", ReadCounters},
+      {"openBlock", OpenBlock},       {"refBlock", RefBlock},
+      {"makeBlock", MakeBlock},       {"describe", Describe},
+  };
+  for (const Export& entry : kExports) {
+    napi_value function;
+    CHECK(napi_create_function(env, entry.name, NAPI_AUTO_LENGTH, entry.function, nullptr, &function) == napi_ok);
+    values::Set(env, exports, entry.name, function);
+  }
+  return exports;
+}
+
+}  // namespace
+}  // namespace ringway
+
+NAPI_MODULE_INIT() { return ringway::Init(env, exports); }

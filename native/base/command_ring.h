@@ -1,0 +1,48 @@
+// Commands on their way down from JavaScript. Thread rule: all methods belong to the reactor's thread; JavaScript is the only
+// producer.
+#pragma once
+
+#include <atomic>
+
+#include "base/check.h"
+#include "base/shared_layout.h"
+
+namespace ringway {
+
+class CommandRing {
+ public:
+  CommandRing(uint32_t* control, const uint32_t* words) : control_(control), words_(words) {}
+  CommandRing(const CommandRing&) = delete;
+  CommandRing& operator=(const CommandRing&) = delete;
+
+  bool Empty() const { return Head() == tail_; }
+
+  // Calls run(kind, header) for each command; the memory is JavaScript's again when it returns.
+  template <typename Run>
+  void TakeAll(Run&& run) {
+    const uint32_t head = Head();
+    if (head == tail_) return;
+    while (tail_ != head) {
+      const uint32_t* at = words_ + (tail_ & (kCommandWords - 1));
+      const uint32_t words = at[0] & 0xffffff;
+      const auto kind = static_cast<CommandKind>(at[0] >> 24);
+      CHECK(words > 0 && words <= head - tail_);
+      if (kind != CommandKind::kWrap) run(kind, at);
+      tail_ += words;
+    }
+    std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandTail)])
+        .store(tail_, std::memory_order_release);
+  }
+
+ private:
+  uint32_t Head() const {
+    return std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandHead)])
+        .load(std::memory_order_seq_cst);
+  }
+
+  uint32_t* const control_;
+  const uint32_t* const words_;
+  uint32_t tail_ = 0;
+};
+
+}  // namespace ringway

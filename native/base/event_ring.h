@@ -1,0 +1,136 @@
+// Events on their way up to JavaScript. Thread rule: all methods belong to the reactor's thread; JavaScript is the only
+// consumer and reaches the same memory through typed arrays.
+//
+//   bytes:   ……|############|……………………|      used = head - max(tail, floor)
+//               tail (JS)    head
+//   When everything is consumed the next frame begins at the ring's start again (floor = head = a multiple of the size), so
+//   that a lightly used ring stays within the same few cache lines instead of walking through a megabyte.
+//
+// Invariant: descriptors are published (kEventHead, release) only after their bytes were written.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "base/check.h"
+#include "base/shared_layout.h"
+
+namespace ringway {
+
+class EventRing {
+ public:
+  struct Memory {
+    uint32_t* control = nullptr;         // ControlWord::kWords
+    Descriptor* descriptors = nullptr;   // kEventDescriptors
+    uint8_t* bytes = nullptr;            // kEventBytes
+  };
+
+  explicit EventRing(const Memory& memory) : memory_(memory) {}
+  EventRing(const EventRing&) = delete;
+  EventRing& operator=(const EventRing&) = delete;
+
+  // Frames leave the last descriptors and bytes to the events that must always get through.
+  bool HasRoomForFrame(size_t length) const {
+    return overflow_.empty() && FreeDescriptors() > kReservedDescriptors && FreeBytes() >= Padded(length) * 2 + kReservedBytes;
+  }
+
+  void PushFrame(uint32_t slot, const uint8_t* data, size_t length) {
+    const uint32_t position = Reserve(length);
+    std::memcpy(memory_.bytes + (position & (kEventBytes - 1)), data, length);
+    Publish({static_cast<uint32_t>(EventKind::kFrame), slot, position, static_cast<uint32_t>(length)});
+  }
+
+  // An event other than a frame: never refused. What finds no room waits in memory, in order, for Flush.
+  void Push(EventKind kind, uint32_t slot, std::span<const uint8_t> body = {}) {
+    if (overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(body.size()) * 2) {
+      Write(kind, slot, body);
+    } else {
+      overflow_.push_back({kind, slot, std::vector<uint8_t>(body.begin(), body.end())});
+    }
+  }
+
+  // Makes what was pushed visible. Answers whether JavaScript has anything to take.
+  bool Flush() {
+    while (CanFlushOverflow()) {
+      const Waiting& waiting = overflow_.front();
+      Write(waiting.kind, waiting.slot, waiting.body);
+      overflow_.pop_front();
+    }
+    Control(ControlWord::kEventHead).store(head_, std::memory_order_release);
+    return head_ != Control(ControlWord::kEventTail).load(std::memory_order_acquire);
+  }
+
+  bool HasOverflow() const { return !overflow_.empty(); }
+  bool CanFlushOverflow() const {
+    return !overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(overflow_.front().body.size()) * 2;
+  }
+
+  // Bytes at a position; for commands that pass on what was received.
+  const uint8_t* BytesAt(uint32_t position) const { return memory_.bytes + (position & (kEventBytes - 1)); }
+
+  // Both sides run on one thread and everything was consumed, commands included: the bytes are free at once.
+  void ReleaseAll() { Control(ControlWord::kBytesTail).store(bytes_head_, std::memory_order_relaxed); }
+
+  std::atomic_ref<uint32_t> Control(ControlWord word) const {
+    return std::atomic_ref<uint32_t>(memory_.control[static_cast<uint32_t>(word)]);
+  }
+
+ private:
+  struct Waiting {
+    EventKind kind;
+    uint32_t slot;
+    std::vector<uint8_t> body;
+  };
+
+  static constexpr uint32_t Padded(size_t length) { return (static_cast<uint32_t>(length) + 7) & ~7u; }
+
+  uint32_t FreeDescriptors() const {
+    return kEventDescriptors - (head_ - Control(ControlWord::kEventTail).load(std::memory_order_acquire));
+  }
+
+  uint32_t UsedBytes() const {
+    const uint32_t tail = Control(ControlWord::kBytesTail).load(std::memory_order_acquire);
+    const uint32_t since_tail = bytes_head_ - tail;
+    // The floor follows the tail, or it would be 4 GiB behind one day and seem to be ahead.
+    if (since_tail < bytes_head_ - floor_) floor_ = tail;
+    return bytes_head_ - floor_;
+  }
+  uint32_t FreeBytes() const { return kEventBytes - UsedBytes(); }
+
+  // A contiguous place: skips the ring's end when the bytes would not fit before it.
+  uint32_t Reserve(size_t length) {
+    const uint32_t size = Padded(length);
+    if (UsedBytes() == 0) {
+      bytes_head_ = (bytes_head_ + kEventBytes - 1) & ~(kEventBytes - 1);
+      floor_ = bytes_head_;
+    }
+    const uint32_t to_end = kEventBytes - (bytes_head_ & (kEventBytes - 1));
+    if (to_end < size) bytes_head_ += to_end;
+    const uint32_t position = bytes_head_;
+    bytes_head_ += size;
+    DCHECK(UsedBytes() <= kEventBytes);
+    return position;
+  }
+
+  void Write(EventKind kind, uint32_t slot, std::span<const uint8_t> body) {
+    const uint32_t position = Reserve(body.size());
+    if (!body.empty()) std::memcpy(memory_.bytes + (position & (kEventBytes - 1)), body.data(), body.size());
+    Publish({static_cast<uint32_t>(kind), slot, position, static_cast<uint32_t>(body.size())});
+  }
+
+  void Publish(const Descriptor& descriptor) {
+    memory_.descriptors[head_ & (kEventDescriptors - 1)] = descriptor;
+    ++head_;
+  }
+
+  const Memory memory_;
+  uint32_t head_ = 0;
+  uint32_t bytes_head_ = 0;
+  mutable uint32_t floor_ = 0;  // nothing before it is in use
+  std::deque<Waiting> overflow_;
+};
+
+}  // namespace ringway

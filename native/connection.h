@@ -1,0 +1,136 @@
+// One socket: received bytes through the framer into events, commands into the send queue, timeouts, closing.
+//
+// Thread rule: belongs to its reactor's thread.
+// Lifetime rule: lives until its last operation is over; then tells JavaScript (kClose), leaves its slot, and is freed at the
+// end of the tick.
+//
+//   connecting ──► open ──► flushing ──► lingering ──► ending ──► (freed)
+//        │          │          │             │           ▲
+//        └──────────┴──────────┴─────────────┴───────────┘   an error, a timeout, an abort
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/fd.h"
+#include "buffer/partial_buffer.h"
+#include "buffer/send_queue.h"
+#include "connection_options.h"
+#include "operation_owner.h"
+#include "reactor.h"
+
+namespace ringway {
+
+class Connection final : public OperationOwner {
+ public:
+  // An accepted socket. The ticket is given back to options->admission at the end.
+  static void Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Admission::Ticket ticket);
+  // An outgoing one; `token` is JavaScript's name for it until the open event (or the close event, if it never opens).
+  static void Connect(Reactor& reactor, const sockaddr_storage& address, socklen_t length,
+                      std::shared_ptr<const ConnectionOptions> options, uint32_t token);
+
+  void OnCompletion(Completion& completion) override;
+  void OnTimer(uint64_t now_ms) override;
+  void Flush() override;
+  void Resume() override;
+  void OnCommand(CommandKind kind, const uint32_t* words) override;
+  void Shut() override;
+
+ private:
+  enum class State : uint8_t {
+    kConnecting,
+    kOpen,
+    kFlushing,   // closing: what is queued is sent, what is received is discarded
+    kLingering,  // closing: FIN is sent; reads on for a moment so that no reset destroys what the peer has not read
+    kEnding,     // every operation was asked to end; frees itself with the last one
+  };
+
+  Connection(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Admission::Ticket ticket,
+             uint32_t token);
+  ~Connection() override;
+
+  void Open();
+  void PushOpenEvent();
+  void PushCloseEvent();
+
+  void OnConnected(int result);
+  void OnReceived(Completion& completion);
+  void OnBytes(std::span<const uint8_t> bytes);
+  void OnPeerFin();
+
+  bool MayDeliver();
+  void Feed(std::span<const uint8_t> bytes);
+  std::span<const uint8_t> FeedInPlace(std::span<const uint8_t> bytes);
+  bool FeedPartial();
+  bool Accept(const FrameResult& result, const uint8_t* bytes);
+  void DeliverInline(const uint8_t* payload, size_t length);
+  void DeliverLarge(const uint8_t* payload, size_t length);
+  void PushLarge(Block* block, size_t offset, size_t length);
+  bool Keep(std::span<const uint8_t> bytes, size_t limit_hint);
+  void FinishInput();
+  void AccountPartial();
+  bool ReceiveWanted() const;
+  void UpdateReceive();
+
+  void Queue(const uint32_t* inline_words, uint32_t inline_length);
+  void AfterQueued();
+  void StartSend();
+  bool OnSent(int32_t result);
+  void AfterSendQueueEmpty();
+  void ClearSendQueue();
+  void ReportDrain();
+
+  void Close(CloseReason reason);
+  void Fail(CloseReason reason, int error = 0);
+  void Abort(CloseReason reason);
+  void End();
+  void FinishIfOver();
+
+  bool HasOperations() const { return receive_armed_ || send_pending_ || connect_pending_; }
+  uint64_t NextDeadline(uint64_t now_ms);
+  uint64_t PartialDeadline() const;
+
+  Reactor& reactor_;
+  Fd fd_;
+  State state_ = State::kConnecting;
+  CloseReason reason_ = CloseReason::kClosed;
+  // True exactly when…
+  bool opened_ : 1 = false;           // JavaScript was told of it
+  bool receive_armed_ : 1 = false;    // a receive is with the driver
+  bool receive_stopping_ : 1 = false; // …and was asked to end
+  bool send_pending_ : 1 = false;     // a send is with the driver
+  bool connect_pending_ : 1 = false;  // a connect is with the driver
+  bool paused_ : 1 = false;           // JavaScript asked not to read
+  bool blocked_ : 1 = false;          // input waits for credit or room, in in_
+  bool peer_fin_ : 1 = false;         // the peer sent FIN
+  bool end_told_ : 1 = false;         // JavaScript was told of it
+  bool fin_wanted_ : 1 = false;       // FIN follows when the queue is empty
+  bool fin_sent_ : 1 = false;
+  bool want_drain_ : 1 = false;       // JavaScript waits for the low watermark
+  bool finished_ : 1 = false;         // JavaScript was told of the end; only the memory is left
+
+  uint32_t token_;
+  uint32_t credit_turn_ = 0;
+  uint32_t credit_frames_ = 0;
+  uint32_t credit_bytes_ = 0;
+  int32_t error_ = 0;
+  size_t partial_needed_ = 1;       // bytes of in_ at which framing it again makes sense
+  size_t partial_frame_bytes_ = 0;  // whole size of the incomplete frame, once known
+  size_t partial_accounted_ = 0;
+  size_t buffered_accounted_ = 0;
+  uint64_t last_active_ms_ = 0;
+  uint64_t partial_since_ms_ = 0;  // 0: nothing incomplete, or not reading
+  uint64_t write_since_ms_ = 0;    // 0: nothing waits for the peer
+  uint64_t close_deadline_ms_ = 0;
+  uint64_t bytes_sent_ = 0;
+  uint64_t declared_ = 0;
+  uint32_t lingered_bytes_ = 0;
+  Admission::Ticket ticket_;
+  std::shared_ptr<const ConnectionOptions> options_;
+  std::unique_ptr<Framer> framer_;
+  PartialBuffer in_;
+  SendQueue out_;
+};
+
+}  // namespace ringway

@@ -1,0 +1,42 @@
+// Whoever has operations in flight: a connection, a listener. The reactor knows owners and operations, not what they are.
+//
+// Lifetime rule: an owner is unregistered only when none of its operations is in flight, and freed at the end of the tick
+// (Reactor::FreeLater), so that nothing on the way to it finds freed memory.
+#pragma once
+
+#include "base/intrusive_list.h"
+#include "base/shared_layout.h"
+#include "driver/driver.h"
+#include "timer/timing_wheel.h"
+
+namespace ringway {
+
+struct ByDirty;
+struct ByReady;
+
+class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, public TimerNode {
+ public:
+  virtual ~OperationOwner() = default;
+
+  virtual void OnCompletion(Completion& completion) = 0;
+  // The owner's timer in the reactor's wheel has come.
+  virtual void OnTimer(uint64_t now_ms) = 0;
+  // Once per turn after MarkDirty: a place to start operations.
+  virtual void Flush() {}
+  // Once per turn after MarkReady: input that was left over for want of credit or room.
+  virtual void Resume() {}
+  virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
+  // The engine closes: end everything at once; unregister when the last operation is over.
+  virtual void Shut() = 0;
+
+  uint32_t slot() const { return slot_; }
+  uint32_t generation() const { return generation_; }
+  UserData Data(Op op) const { return {slot_, generation_, op}; }
+
+ private:
+  friend class Reactor;
+  uint32_t slot_ = 0;
+  uint32_t generation_ = 0;
+};
+
+}  // namespace ringway

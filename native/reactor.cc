@@ -1,0 +1,260 @@
+#include "reactor.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/clock.h"
+#include "buffer/block.h"
+
+namespace ringway {
+
+namespace {
+// The reactor's own descriptors (eventfd, timerfd) are watched under slots that no owner has.
+constexpr uint32_t kWakeSlot = UINT32_MAX;
+constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
+// Reaped at once; a turn goes on reaping until nothing is left, this many times at the most (bench/run.ts, echo 500 x 16).
+constexpr size_t kReapBatch = 512;
+constexpr int kReapRounds = 8;
+}  // namespace
+
+Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell)
+    : index_(index),
+      driver_(std::move(driver)),
+      memory_(memory),
+      doorbell_(std::move(doorbell)),
+      events_(memory.events),
+      commands_(memory.events.control, memory.commands),
+      wheel_(MonotonicMs()),
+      completions_(kReapBatch) {}
+
+Reactor::~Reactor() { FreeClosed(); }
+
+int Reactor::Start() {
+  if (const int error = driver_->Start(); error < 0) return error;
+  if (const int error = timerfd_.Open(); error < 0) return error;
+  wakefd_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wakefd_.Valid()) return -errno;
+  driver_->Watch({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
+  driver_->Watch({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());
+  driver_->Submit();
+  now_ms_ = MonotonicMs();
+  return 0;
+}
+
+void Reactor::Tick(bool may_block) {
+  ++turn_;
+  TakeMail();
+  TakeCommands();
+  FlushDirty();
+  if (may_block) {
+    Sleep();
+  } else {
+    driver_->Submit();
+  }
+  now_ms_ = MonotonicMs();
+  ReapAndDispatch();
+  wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
+  RunReady();
+  FlushDirty();
+  PublishEvents();
+  FreeClosed();
+  ArmTimerfd();
+  if (stopping_) FinishStop();
+}
+
+void Reactor::RunCommands() {
+  TakeMail();
+  TakeCommands();
+  FlushDirty();
+  driver_->Submit();
+  PublishEvents();
+  FreeClosed();
+  ArmTimerfd();
+}
+
+bool Reactor::HasWork() {
+  return driver_->HasReady() || !commands_.Empty() || !dirty_.IsEmpty() || has_mail_.load(std::memory_order_seq_cst) ||
+         events_.CanFlushOverflow() ||
+         (!ready_.IsEmpty() && events_.HasRoomForFrame(limits::inline_frame_bytes));
+}
+
+void Reactor::Run() {
+  while (!stopped_) Tick(true);
+}
+
+// The flag is raised before the last look: whoever publishes afterwards sees it and rings.
+void Reactor::Sleep() {
+  auto sleeping = events_.Control(ControlWord::kReactorSleeping);
+  sleeping.store(1, std::memory_order_seq_cst);
+  if (!ready_.IsEmpty() || events_.HasOverflow()) wants_room_.store(true, std::memory_order_seq_cst);
+  if (stopping_ || HasWork()) {
+    driver_->Submit();
+  } else {
+    driver_->Wait();
+  }
+  sleeping.store(0, std::memory_order_relaxed);
+}
+
+void Reactor::Wake() {
+  const uint64_t one = 1;
+  // EAGAIN means that the counter is full: it is readable then.
+  while (::write(wakefd_.Get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void Reactor::NotifyCommands() {
+  if (events_.Control(ControlWord::kReactorSleeping).exchange(0, std::memory_order_seq_cst) != 0) Wake();
+}
+
+void Reactor::Post(Mail mail) {
+  {
+    const std::lock_guard lock(mail_mutex_);
+    mail_.push_back(std::move(mail));
+  }
+  has_mail_.store(true, std::memory_order_seq_cst);
+  Wake();
+}
+
+void Reactor::TakeMail() {
+  if (!has_mail_.exchange(false, std::memory_order_seq_cst)) return;
+  std::vector<Mail> mail;
+  {
+    const std::lock_guard lock(mail_mutex_);
+    mail.swap(mail_);
+  }
+  for (Mail& letter : mail) letter(*this);
+}
+
+void Reactor::TakeCommands() {
+  commands_.TakeAll([this](CommandKind kind, const uint32_t* words) {
+    const uint32_t slot = words[1];
+    if (slot < slots_.size() && slots_[slot].owner != nullptr && slots_[slot].generation == words[2]) {
+      slots_[slot].owner->OnCommand(kind, words);
+      return;
+    }
+    counters_.Add(Counter::kStaleCommands);
+    if (kind == CommandKind::kSendBlock) {
+      const auto* send = reinterpret_cast<const SendBlockCommand*>(words);
+      reinterpret_cast<Block*>(Join(send->block_low, send->block_high))->Unref();
+    }
+  });
+}
+
+void Reactor::ReapAndDispatch() {
+  for (int round = 0; round < kReapRounds; ++round) {
+    const size_t count = driver_->Reap(completions_);
+    for (size_t i = 0; i < count; ++i) Dispatch(completions_[i]);
+    driver_->EndDispatch();
+    if (count < kReapBatch) break;
+  }
+}
+
+void Reactor::Dispatch(Completion& completion) {
+  const UserData data = completion.data;
+  if (data.slot < slots_.size()) [[likely]] {
+    const Slot& slot = slots_[data.slot];
+    if (slot.owner != nullptr && (slot.generation & UserData::kGenerationMask) == data.generation) [[likely]] {
+      slot.owner->OnCompletion(completion);
+      return;
+    }
+  } else if (data.slot >= kTimerSlot) {
+    OnOwnCompletion(completion);
+    return;
+  }
+  counters_.Add(Counter::kStaleCompletions);
+  if (completion.has_data) driver_->Take(completion);
+  if (data.op == Op::kAccept && completion.result >= 0) ::close(completion.result);
+}
+
+void Reactor::OnOwnCompletion(Completion& completion) {
+  const bool is_timer = completion.data.slot == kTimerSlot;
+  const int fd = is_timer ? timerfd_.fd() : wakefd_.Get();
+  if (is_timer) {
+    timerfd_.Drain();
+  } else {
+    uint64_t count;
+    [[maybe_unused]] const ssize_t n = ::read(fd, &count, sizeof count);
+  }
+  if (!completion.more && !stopped_) driver_->Watch(completion.data, fd);
+}
+
+void Reactor::RunReady() {
+  if (ready_.IsEmpty()) return;
+  IntrusiveList<OperationOwner, ByReady> now;
+  now.Splice(ready_);
+  while (OperationOwner* owner = now.PopFront()) owner->Resume();
+}
+
+void Reactor::FlushDirty() {
+  while (OperationOwner* owner = dirty_.PopFront()) owner->Flush();
+}
+
+void Reactor::PublishEvents() {
+  if (!events_.Flush()) return;
+  if (events_.Control(ControlWord::kJsSleeping).exchange(0, std::memory_order_seq_cst) != 0) doorbell_();
+}
+
+void Reactor::FreeClosed() {
+  for (OperationOwner* owner : garbage_) delete owner;
+  garbage_.clear();
+}
+
+void Reactor::ArmTimerfd() { timerfd_.ArmAt(wheel_.NextDeadline()); }
+
+void Reactor::Register(OperationOwner& owner) {
+  uint32_t slot;
+  if (free_slots_.empty()) {
+    slot = static_cast<uint32_t>(slots_.size());
+    CHECK(slot < kSlots);
+    slots_.emplace_back();
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  owner.slot_ = slot;
+  owner.generation_ = slots_[slot].generation;
+  slots_[slot].owner = &owner;
+  ++owner_count_;
+}
+
+void Reactor::Unregister(OperationOwner& owner) {
+  Slot& slot = slots_[owner.slot_];
+  CHECK(slot.owner == &owner);
+  slot.owner = nullptr;
+  slot.generation = (slot.generation + 1) & UserData::kGenerationMask;
+  free_slots_.push_back(owner.slot_);
+  --owner_count_;
+  wheel_.Cancel(owner);
+  static_cast<ListNode<ByDirty>&>(owner).Unlink();
+  static_cast<ListNode<ByReady>&>(owner).Unlink();
+}
+
+void Reactor::MarkDirty(OperationOwner& owner) {
+  if (!static_cast<ListNode<ByDirty>&>(owner).IsLinked()) dirty_.PushBack(owner);
+}
+
+void Reactor::MarkReady(OperationOwner& owner) {
+  if (!static_cast<ListNode<ByReady>&>(owner).IsLinked()) ready_.PushBack(owner);
+}
+
+void Reactor::Stop() {
+  stopping_ = true;
+  for (size_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot].owner != nullptr) slots_[slot].owner->Shut();
+  }
+}
+
+void Reactor::FinishStop() {
+  if (stopped_ || has_mail_.load(std::memory_order_seq_cst)) return;
+  // What arrived by mail since Stop is closed too.
+  if (owner_count_ > 0) return Stop();
+  stopped_ = true;
+  driver_->Cancel({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
+  driver_->Cancel({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());
+  events_.Push(EventKind::kStopped, index_);
+  PublishEvents();
+}
+
+}  // namespace ringway

@@ -1,0 +1,154 @@
+// One event loop: operations out, completions in, time, and the two rings to JavaScript. It is passive: somebody calls Tick,
+// either its own thread (Run) or Node's loop. It knows operations and their owners, not connections.
+//
+// Thread rule: everything belongs to the thread that called Start, except Wake, Post, WantsRoom and the counters.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/command_ring.h"
+#include "base/counters.h"
+#include "base/event_ring.h"
+#include "base/fd.h"
+#include "buffer/buffer_pool.h"
+#include "driver/driver.h"
+#include "operation_owner.h"
+#include "timer/timerfd.h"
+#include "timer/timing_wheel.h"
+
+namespace ringway {
+
+// What JavaScript allocated for one reactor.
+struct ReactorMemory {
+  EventRing::Memory events;
+  const uint32_t* commands = nullptr;  // kCommandWords
+  uint32_t* progress = nullptr;        // kSlots: bytes of the connection that the kernel took, low 32 bits
+};
+
+class Reactor {
+ public:
+  using Mail = std::function<void(Reactor&)>;
+  // Rings JavaScript's doorbell; called on the reactor's thread when events were published and JavaScript sleeps.
+  using Doorbell = std::function<void()>;
+
+  Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell);
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  // Binds the reactor to the calling thread. 0 or a negative errno.
+  int Start();
+  // One turn. May sleep until there is something to do when `may_block`.
+  void Tick(bool may_block);
+  // Only what JavaScript asked for since: commands, sends, submit. For Node's loop before it sleeps.
+  void RunCommands();
+  // True exactly when a Tick would find something to do without the kernel's word.
+  bool HasWork();
+  // Ticks until Stop was asked for and everything is closed.
+  void Run();
+
+  // From any thread.
+  void Wake();
+  void Post(Mail mail);
+  // JavaScript made room in the event ring: answers (once) whether input waits for it.
+  bool TakeWantsRoom() { return wants_room_.exchange(false, std::memory_order_seq_cst); }
+  bool HasCommands() const {
+    return events_.Control(ControlWord::kCommandHead).load(std::memory_order_relaxed) !=
+           events_.Control(ControlWord::kCommandTail).load(std::memory_order_acquire);
+  }
+  // JavaScript published commands: wakes the reactor if it sleeps.
+  void NotifyCommands();
+
+  // Closes every owner, then publishes kStopped; Run returns after it.
+  void Stop();
+  bool stopped() const { return stopped_; }
+
+  void Register(OperationOwner& owner);
+  void Unregister(OperationOwner& owner);
+  void FreeLater(OperationOwner& owner) { garbage_.push_back(&owner); }
+  void MarkDirty(OperationOwner& owner);
+  void MarkReady(OperationOwner& owner);
+  void ArmTimer(OperationOwner& owner, uint64_t deadline_ms) { wheel_.Arm(owner, deadline_ms); }
+
+  uint32_t index() const { return index_; }
+  uint64_t now_ms() const { return now_ms_; }
+  uint32_t turn() const { return turn_; }
+  Driver& driver() { return *driver_; }
+  TimingWheel& wheel() { return wheel_; }
+  BufferPool& pool() { return pool_; }
+  EventRing& events() { return events_; }
+  Counters& counters() { return counters_; }
+  const Counters& counters() const { return counters_; }
+  size_t owners() const { return owner_count_; }
+  // Owners of connections, listeners apart: what placing looks at. Any thread may read.
+  std::atomic<uint32_t>& connections() { return connections_; }
+
+  void ReportProgress(uint32_t slot, uint64_t bytes_sent) {
+    std::atomic_ref<uint32_t>(memory_.progress[slot]).store(Low(bytes_sent), std::memory_order_relaxed);
+  }
+
+  // The event rings of all reactors of the engine, by index: commands may pass on bytes of any of them.
+  void SetPeers(const std::vector<std::unique_ptr<Reactor>>* peers) { peers_ = peers; }
+  const uint8_t* BytesOf(uint32_t reactor, uint32_t position) const {
+    CHECK(reactor < peers_->size());
+    return (*peers_)[reactor]->events_.BytesAt(position);
+  }
+
+ private:
+  struct Slot {
+    OperationOwner* owner = nullptr;
+    uint32_t generation = 0;
+  };
+
+  void TakeMail();
+  void TakeCommands();
+  void Sleep();
+  void ReapAndDispatch();
+  void Dispatch(Completion& completion);
+  void OnOwnCompletion(Completion& completion);
+  void RunReady();
+  void FlushDirty();
+  void PublishEvents();
+  void FreeClosed();
+  void ArmTimerfd();
+  void FinishStop();
+
+  const uint32_t index_;
+  const std::unique_ptr<Driver> driver_;
+  const ReactorMemory memory_;
+  const Doorbell doorbell_;
+  EventRing events_;
+  CommandRing commands_;
+  Counters counters_;
+  BufferPool pool_;
+  TimingWheel wheel_;
+  Timerfd timerfd_;
+  Fd wakefd_;
+  uint64_t now_ms_ = 0;
+  uint32_t turn_ = 0;
+
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
+  size_t owner_count_ = 0;
+  std::atomic<uint32_t> connections_{0};
+
+  IntrusiveList<OperationOwner, ByDirty> dirty_;
+  IntrusiveList<OperationOwner, ByReady> ready_;
+  std::vector<OperationOwner*> garbage_;
+  std::vector<Completion> completions_;
+
+  std::atomic<bool> wants_room_{false};
+  std::atomic<bool> has_mail_{false};
+  std::mutex mail_mutex_;
+  std::vector<Mail> mail_;  // under mail_mutex_
+  const std::vector<std::unique_ptr<Reactor>>* peers_ = nullptr;
+  bool stopping_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace ringway

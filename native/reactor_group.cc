@@ -1,0 +1,187 @@
+#include "reactor_group.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <future>
+
+#include "connection.h"
+
+namespace ringway {
+
+namespace {
+
+int OpenListeningSocket(const ListenRequest& request, const ConnectionOptions& options, Fd* out) {
+  const sockaddr_storage& address = request.address.storage;
+  Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.Valid()) return -errno;
+  const int on = 1;
+  const bool is_unix = address.ss_family == AF_UNIX;
+  if (!is_unix) {
+    ::setsockopt(fd.Get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (request.reuse_port && ::setsockopt(fd.Get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return -errno;
+    // Accepted sockets inherit these from the listener: no system call per connection.
+    if (options.no_delay) ::setsockopt(fd.Get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (const auto idle = static_cast<int>(options.keep_alive_ms / 1000); idle > 0) {
+      ::setsockopt(fd.Get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+      ::setsockopt(fd.Get(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    }
+  }
+  const auto* name = reinterpret_cast<const sockaddr*>(&address);
+  if (::bind(fd.Get(), name, request.address.length) != 0) return -errno;
+  if (::listen(fd.Get(), request.backlog) != 0) return -errno;
+  *out = std::move(fd);
+  return 0;
+}
+
+}  // namespace
+
+ReactorGroup::~ReactorGroup() { CHECK(threads_.empty()); }
+
+void ReactorGroup::AddReactor(std::unique_ptr<Driver> driver, const ReactorMemory& memory,
+                              Reactor::Doorbell doorbell) {
+  const auto index = static_cast<uint32_t>(reactors_.size());
+  reactors_.push_back(std::make_unique<Reactor>(index, std::move(driver), memory, std::move(doorbell)));
+  reactors_.back()->SetPeers(&reactors_);
+}
+
+int ReactorGroup::Start(bool external_loop) {
+  external_loop_ = external_loop;
+  if (external_loop) return reactors_[0]->Start();
+  for (const std::unique_ptr<Reactor>& reactor : reactors_) {
+    // A driver belongs to the thread that starts it; whether it could is known before anything relies on it.
+    std::promise<int> started;
+    std::future<int> result = started.get_future();
+    threads_.emplace_back([&reactor = *reactor, &started] {
+      ::pthread_setname_np(::pthread_self(), ("ringway-" + std::to_string(reactor.index())).c_str());
+      const int error = reactor.Start();
+      started.set_value(error);
+      if (error == 0) reactor.Run();
+    });
+    if (const int error = result.get(); error < 0) {
+      threads_.back().join();
+      threads_.pop_back();
+      return error;
+    }
+  }
+  return 0;
+}
+
+int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<ConnectionOptions> options, uint32_t* id,
+                         SocketAddress* bound) {
+  ListenRequest actual = request;
+  std::vector<Fd> sockets;
+  const size_t count = request.reuse_port && !external_loop_ ? reactors_.size() : 1;
+  for (size_t i = 0; i < count; ++i) {
+    Fd fd;
+    if (const int error = OpenListeningSocket(actual, *options, &fd); error < 0) return error;
+    // The others take the port that the first one got.
+    actual.address.length = sizeof actual.address.storage;
+    if (::getsockname(fd.Get(), reinterpret_cast<sockaddr*>(&actual.address.storage), &actual.address.length) != 0) {
+      return -errno;
+    }
+    sockets.push_back(std::move(fd));
+  }
+  std::string path;  // of a unix socket: its file goes with the listener, as with node:net
+  if (actual.address.storage.ss_family == AF_UNIX) {
+    path = reinterpret_cast<const sockaddr_un&>(actual.address.storage).sun_path;
+  }
+  *id = next_listener_++;
+  *bound = actual.address;
+  auto entry = std::make_shared<ListenerEntry>();
+  entry->admission = std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip,
+                                                 request.limit_loopback);
+  entry->open = std::make_shared<std::atomic<uint32_t>>(static_cast<uint32_t>(count));
+  options->listener = *id;
+  options->accounts = &accounts_;
+  options->admission = entry->admission;
+  listeners_.emplace(*id, entry);
+  for (size_t i = 0; i < count; ++i) {
+    entry->sockets.emplace_back(reactors_[i].get(), nullptr);
+    const int fd_number = sockets[i].Release();
+    auto start = [this, entry, i, fd_number, path, listener_id = *id,
+                  shared = std::shared_ptr<const ConnectionOptions>(options)](Reactor& reactor) {
+      entry->sockets[i].second = Listener::Start(
+          reactor, Fd(fd_number), shared,
+          [this, &reactor](Fd fd, const std::shared_ptr<const ConnectionOptions>& accepted, Admission::Ticket ticket) {
+            Place(reactor, std::move(fd), accepted, ticket);
+          },
+          [entry, i, listener_id, path, &reactor] {
+            entry->sockets[i].second = nullptr;
+            if (!path.empty()) ::unlink(path.c_str());
+            if (entry->open->fetch_sub(1) == 1) reactor.events().Push(EventKind::kListenerClosed, listener_id);
+          });
+    };
+    reactors_[i]->Post(std::move(start));
+  }
+  return 0;
+}
+
+void ReactorGroup::CloseListener(uint32_t id) {
+  const auto found = listeners_.find(id);
+  if (found == listeners_.end()) return;
+  const std::shared_ptr<ListenerEntry> entry = found->second;
+  listeners_.erase(found);
+  for (size_t i = 0; i < entry->sockets.size(); ++i) {
+    entry->sockets[i].first->Post([entry, i](Reactor&) {
+      if (entry->sockets[i].second != nullptr) entry->sockets[i].second->Close();
+    });
+  }
+}
+
+uint32_t ReactorGroup::ListenerConnections(uint32_t id) const {
+  const auto found = listeners_.find(id);
+  return found == listeners_.end() ? 0 : found->second->admission->open();
+}
+
+void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token) {
+  options->accounts = &accounts_;
+  LeastLoaded().Post([address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](
+                         Reactor& reactor) {
+    Connection::Connect(reactor, address.storage, address.length, shared, token);
+  });
+}
+
+void ReactorGroup::Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options,
+                         Admission::Ticket ticket) {
+  Reactor& there = LeastLoaded();
+  there.connections().fetch_add(1, std::memory_order_relaxed);
+  if (&there == &here) return Connection::Adopt(here, std::move(fd), options, ticket);
+  there.Post([fd_number = fd.Release(), options, ticket](Reactor& reactor) {
+    Connection::Adopt(reactor, Fd(fd_number), options, ticket);
+  });
+}
+
+Reactor& ReactorGroup::LeastLoaded() {
+  Reactor* best = reactors_[0].get();
+  for (const std::unique_ptr<Reactor>& reactor : reactors_) {
+    if (reactor->connections().load(std::memory_order_relaxed) < best->connections().load(std::memory_order_relaxed)) {
+      best = reactor.get();
+    }
+  }
+  return *best;
+}
+
+void ReactorGroup::Shutdown() {
+  if (shut_down_) return;
+  shut_down_ = true;
+  for (const std::unique_ptr<Reactor>& reactor : reactors_) {
+    reactor->Post([](Reactor& self) { self.Stop(); });
+  }
+}
+
+void ReactorGroup::Stop() {
+  Shutdown();
+  if (external_loop_) {
+    // Operations that the kernel still holds must end before their memory goes.
+    while (!reactors_.empty() && !reactors_[0]->stopped()) reactors_[0]->Tick(true);
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+}  // namespace ringway
