@@ -4,9 +4,9 @@
 //               [...consumed...|----- bytes() -----|....room....]
 //                              ^begin_             ^end_
 //
-// Grows by what arrived, never by what was declared: a peer pays with bytes for every byte held, at most 2 to 8 held
-// per byte sent (the step between chunk classes), and never more than the frame needs once its size is known and is
-// over 64 KB. Idle it holds no memory.
+// Grows by what arrived, never by what was declared: what is held is at most 2 KB, or 8 times (the step between chunk
+// classes) and beyond 64 KB twice what the peer has sent; and there no more than the frame needs once its size is known.
+// Idle it holds no memory.
 #pragma once
 
 #include <cstddef>
