@@ -74,6 +74,8 @@ export class BackendLink {
   #peerMaxFrameLength: number;
   #helloSeen = false;
   #otherFrameSeen = false;
+  /** Grace of a going-away that waits for the peer's first frame: a hello's answer must come before it. */
+  #goAwayMs: number | undefined;
   #flowing: { promise: Promise<void>; resolve: () => void } | undefined;
   /** During a drain: the peer answered the ping behind our going-away, so whatever it sent before it knew has been read. */
   #peerKnowsDrain = false;
@@ -105,9 +107,11 @@ export class BackendLink {
     const kind = bytes[start + At.kind];
     if (kind === Kind.hello) {
       this.#hello(bytes, start + HEADER_BYTES, end);
+      this.#sayGoingAway();
       return;
     }
     this.#otherFrameSeen = true;
+    this.#sayGoingAway();
     if (kind === Kind.request) this.#request(bytes, start, end);
     else this.#control(kind, bytes, start, end);
   }
@@ -319,8 +323,16 @@ export class BackendLink {
   }
 
   goAway(graceMs: number): void {
-    this.#writer.write(Kind.goingAway, 0, 0, 0, graceMs);
+    this.#goAwayMs = graceMs;
+    if (this.#helloSeen || this.#otherFrameSeen) this.#sayGoingAway();
+  }
+
+  /** Behind it a ping: the pong says that all requests from before the peer knew have been read. */
+  #sayGoingAway(): void {
+    if (this.#goAwayMs === undefined) return;
+    this.#writer.write(Kind.goingAway, 0, 0, 0, this.#goAwayMs);
     this.#writer.write(Kind.ping, 0, 0, 0, 0);
+    this.#goAwayMs = undefined;
   }
 
   /** The pong came, or was waited for long enough. */

@@ -3,6 +3,7 @@ import type { CloseInfo, Connection } from '../engine/engine.js';
 import { Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { encodeHello, Feature, parseHello } from '../protocol/hello.js';
+import { parseMeta } from '../protocol/meta.js';
 import { RingwayError } from '../protocol/ringway-error.js';
 import { At, Flag, HEADER_BYTES, Kind, readU32 } from '../protocol/rmp.js';
 import { RmpWriter } from '../protocol/rmp-writer.js';
@@ -153,19 +154,27 @@ export class ClientLink {
       return;
     }
     const flags = bytes[start + At.flags];
+    const payload = this.#payloadStart(flags, bytes, start, end);
+    if (payload === undefined) return;
     if ((flags & Flag.more) !== 0) {
-      if (!call.done) this.#partial(call, this.#owner.keep(bytes, start + HEADER_BYTES, end));
+      if (!call.done) this.#partial(call, this.#owner.keep(bytes, payload, end));
       return;
     }
     this.#calls.delete(id);
     if (call.done) this.#abandoned--;
-    else this.#final(call, bytes, start, end, flags);
+    else this.#final(call, readU32(bytes, start + At.arg), flags, this.#owner.keep(bytes, payload, end));
     this.#removed(call);
   }
 
-  #final(call: Call, bytes: Uint8Array, start: number, end: number, flags: number): void {
-    const status = readU32(bytes, start + At.arg);
-    const payload = this.#owner.keep(bytes, start + HEADER_BYTES, end);
+  /** Behind the response's meta, where it has some. Undefined: it broke the protocol. */
+  #payloadStart(flags: number, bytes: Uint8Array, start: number, end: number): number | undefined {
+    if ((flags & Flag.meta) === 0) return start + HEADER_BYTES;
+    const parsed = parseMeta(bytes, start + HEADER_BYTES, end);
+    if (parsed === undefined) this.#protocolError('a response with malformed meta');
+    return parsed?.payloadStart;
+  }
+
+  #final(call: Call, status: number, flags: number, payload: Buffer): void {
     if (status === Status.OK) {
       call.final(payload);
       return;
