@@ -1,0 +1,59 @@
+/** `ringway`: one command per file. Here: what they have in common, and what their exit status says. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { ConfigError } from '../config/problem.js';
+import { registerBackend } from './backend.js';
+import { registerDoctor } from './doctor.js';
+import { registerEcho } from './echo.js';
+import { CommandError, ExitStatus, UsageError } from './exit-status.js';
+import { explainError } from './explain-error.js';
+import { registerRequest } from './request.js';
+import { registerStart } from './start.js';
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export function createProgram(): Command {
+  const program = new Command('ringway')
+    .description('A message gateway: framed messages in, tasks allocated to backends, each answered exactly once.')
+    .version(packageVersion())
+    .exitOverride()
+    .showSuggestionAfterError()
+    .showHelpAfterError('(--help shows what there is)');
+  for (const register of [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor]) register(program);
+  return program;
+}
+
+/** Runs one command line (without node and script). Never throws. @returns the exit status */
+export async function run(args: readonly string[]): Promise<number> {
+  const program = createProgram();
+  try {
+    if (args.length === 0) {
+      program.outputHelp({ error: true });
+      return ExitStatus.usage;
+    }
+    await program.parseAsync([...args], { from: 'user' });
+    return Number(process.exitCode ?? ExitStatus.ok);
+  } catch (error) {
+    return report(error);
+  }
+}
+
+function report(error: unknown): number {
+  // Commander has printed its own; help and version are no mistakes.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? ExitStatus.ok : ExitStatus.usage;
+  if (error instanceof UsageError) return complain(error.message, ExitStatus.usage);
+  if (error instanceof ConfigError) return complain(error.message, ExitStatus.usage);
+  if (error instanceof CommandError) return complain(error.message, error.exitStatus);
+  const explained = explainError(error);
+  if (explained !== undefined) return complain(explained, ExitStatus.failed);
+  console.error(error);
+  return ExitStatus.failed;
+}
+
+function complain(message: string, status: number): number {
+  process.stderr.write(`${message.replace(/^(?!ringway: )/gm, 'ringway: ')}\n`);
+  return status;
+}

@@ -1,0 +1,23 @@
+/** Logs: pino's JSON lines with ISO times, on stderr, so that stdout holds only what a command answers. */
+import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
+
+export type { Logger } from 'pino';
+
+export interface LogOptions {
+  /** `trace` `debug` `info` `warn` `error` `fatal` `silent`. Default `info`. */
+  readonly level?: string;
+  /** Where the lines go. Default stderr, written at once, so that none is lost at a crash. */
+  readonly stream?: DestinationStream;
+}
+
+export function createLogger(options: LogOptions = {}): Logger {
+  return pino(
+    {
+      level: options.level ?? 'info',
+      timestamp: stdTimeFunctions.isoTime,
+      base: { pid: process.pid },
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    options.stream ?? destination({ dest: 2, sync: true }),
+  );
+}
