@@ -2,7 +2,7 @@
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { Deadlines } from '../timer/deadlines.js';
 import { BackendLink, type Counts, type LinkHost } from './backend-link.js';
 import { TaskLimiter } from './task-limiter.js';
@@ -99,12 +99,12 @@ export class BackendHost implements LinkHost, Handler {
     return Buffer.from(kept.bytes.buffer as ArrayBuffer, kept.bytes.byteOffset + kept.start, end - start);
   }
 
-  errorOf(error: unknown, task: Task | undefined): RingwayError {
-    if (error instanceof RingwayError) return error;
+  errorOf(error: unknown, task: Task | undefined): StatusError {
+    if (error instanceof StatusError) return error;
     this.#onError?.(error, task);
     const text = error instanceof Error ? error.message : String(error);
     const sentence = text === '' ? 'the handler failed' : text.split('\n', 1)[0].slice(0, MAX_SENTENCE);
-    return new RingwayError(Status.INTERNAL, sentence, { cause: error });
+    return new StatusError(Status.INTERNAL, sentence, { cause: error });
   }
 
   settled(link: BackendLink): void {

@@ -3,7 +3,7 @@ import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import type { Connection } from '../engine/engine.js';
 import { encodeHello, Feature, parseHello } from '../protocol/hello.js';
 import { type Meta, parseMeta } from '../protocol/meta.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { At, Flag, HEADER_BYTES, Kind, readU16, readU32 } from '../protocol/rmp.js';
 import { RmpWriter } from '../protocol/rmp-writer.js';
 import type { Deadlines } from '../timer/deadlines.js';
@@ -26,7 +26,7 @@ export interface LinkHost {
   readonly draining: boolean;
   /** The bytes of a frame being delivered, as a Buffer that may be kept. */
   keep(bytes: Uint8Array, start: number, end: number): Buffer;
-  errorOf(error: unknown, task: Task | undefined): RingwayError;
+  errorOf(error: unknown, task: Task | undefined): StatusError;
   /** A link's open tasks became none, or its peer knows of the drain. */
   settled(link: BackendLink): void;
 }
@@ -257,7 +257,7 @@ export class BackendLink {
   }
 
   /** Writes the one final response and forgets the task. */
-  settle(task: BackendTask, answer: Uint8Array | RingwayError): void {
+  settle(task: BackendTask, answer: Uint8Array | StatusError): void {
     const { view } = task;
     const waits = task.wheelSlot >= 0 || this.#tasks.get(view.id) === task || this.#silent.has(task);
     if (waits) {
@@ -269,10 +269,9 @@ export class BackendLink {
     if (waits && this.openTasks === 0) this.host.settled(this);
   }
 
-  #final(view: Task, answer: Uint8Array | RingwayError): void {
-    if (!(answer instanceof RingwayError) && answer.length > this.maxResponseBytes)
-      answer = this.tooLong(answer.length);
-    if (answer instanceof RingwayError) {
+  #final(view: Task, answer: Uint8Array | StatusError): void {
+    if (!(answer instanceof StatusError) && answer.length > this.maxResponseBytes) answer = this.tooLong(answer.length);
+    if (answer instanceof StatusError) {
       const flags = answer.notExecuted ? Flag.notExecuted : 0;
       this.respond(view, flags, answer.status, Buffer.from(answer.message));
     } else this.respond(view, 0, Status.OK, answer);
@@ -297,9 +296,9 @@ export class BackendLink {
     return flowing;
   }
 
-  tooLong(length: number): RingwayError {
+  tooLong(length: number): StatusError {
     const sentence = `a response of ${length} bytes is over the ${this.maxResponseBytes} that the requester takes`;
-    return new RingwayError(Status.RESOURCE_EXHAUSTED, sentence);
+    return new StatusError(Status.RESOURCE_EXHAUSTED, sentence);
   }
 
   /** Resolves when the peer takes more, or is gone. */
@@ -342,7 +341,7 @@ export class BackendLink {
   }
 
   /** Ends every open task with `error`. @returns how many there were. */
-  cut(error: RingwayError): number {
+  cut(error: StatusError): number {
     const open = [...this.#tasks.values(), ...this.#silent];
     for (const task of open) task.end(error);
     return open.length;
@@ -352,7 +351,7 @@ export class BackendLink {
   end(): void {
     this.#ended = true;
     this.#writer.end();
-    this.host.counts.cancelled += this.cut(new RingwayError(Status.CANCELLED, 'the link of the requester ended'));
+    this.host.counts.cancelled += this.cut(new StatusError(Status.CANCELLED, 'the link of the requester ended'));
     this.#releaseFlow();
   }
 

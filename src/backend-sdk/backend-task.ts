@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { Status } from '../engine/tables.gen.js';
 import type { Meta } from '../protocol/meta.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { Flag } from '../protocol/rmp.js';
 import { EMPTY } from '../protocol/rmp-writer.js';
 import { NOT_IN_WHEEL, type Timed } from '../timer/deadlines.js';
@@ -13,7 +13,7 @@ import type { Reply, Task, TaskContext } from './types.js';
 interface PendingPartial {
   readonly bytes: Uint8Array;
   readonly resolve: (flowing: Promise<void>) => void;
-  readonly reject: (error: RingwayError) => void;
+  readonly reject: (error: StatusError) => void;
 }
 
 const RESOLVED = Promise.resolve();
@@ -70,11 +70,11 @@ export class BackendTask implements Timed, Startable {
   /** Partial responses the requester still takes. */
   #credits: number;
   #controller: AbortController | undefined;
-  #abortReason: RingwayError | undefined;
+  #abortReason: StatusError | undefined;
   #pending: PendingPartial[] | undefined;
   #pendingBytes = 0;
   /** The handler has answered, but partial responses still wait in front of it. */
-  #answer: Uint8Array | RingwayError | undefined;
+  #answer: Uint8Array | StatusError | undefined;
   #done = false;
   #started = false;
 
@@ -127,7 +127,7 @@ export class BackendTask implements Timed, Startable {
   }
 
   /** The handler returned without a promise: only partial responses that wait can keep the task open. */
-  #finishNow(answer: Uint8Array | RingwayError): void {
+  #finishNow(answer: Uint8Array | StatusError): void {
     this.#finish(answer);
     if (!this.#done) this.#link.open(this);
     this.#link.host.limiter.release();
@@ -161,17 +161,17 @@ export class BackendTask implements Timed, Startable {
 
   /** The deadline passed. */
   expire(): void {
-    this.end(new RingwayError(Status.DEADLINE_EXCEEDED, 'the deadline passed', { notExecuted: !this.#started }));
+    this.end(new StatusError(Status.DEADLINE_EXCEEDED, 'the deadline passed', { notExecuted: !this.#started }));
     this.#link.host.counts.timedOut++;
   }
 
   cancel(): void {
-    this.end(new RingwayError(Status.CANCELLED, 'cancelled by the requester', { notExecuted: !this.#started }));
+    this.end(new StatusError(Status.CANCELLED, 'cancelled by the requester', { notExecuted: !this.#started }));
     this.#link.host.counts.cancelled++;
   }
 
   /** Ends the task from outside: answers with `error`, then aborts the handler's signal. */
-  end(error: RingwayError): void {
+  end(error: StatusError): void {
     if (this.#done) return;
     if (!this.#started) this.#link.host.limiter.dropQueued();
     this.#abortReason = error;
@@ -180,7 +180,7 @@ export class BackendTask implements Timed, Startable {
   }
 
   /** The handler's answer; waits behind partial responses that the requester has not granted yet. */
-  #finish(answer: Uint8Array | RingwayError): void {
+  #finish(answer: Uint8Array | StatusError): void {
     if (this.#done) return;
     if (this.#pending !== undefined) {
       this.#answer = answer;
@@ -188,15 +188,15 @@ export class BackendTask implements Timed, Startable {
     }
     this.#close(answer);
     const { counts } = this.#link.host;
-    if (answer instanceof RingwayError) counts.failed++;
+    if (answer instanceof StatusError) counts.failed++;
     else counts.answered++;
   }
 
-  #close(answer: Uint8Array | RingwayError): void {
+  #close(answer: Uint8Array | StatusError): void {
     this.#done = true;
     this.#link.settle(this, answer);
     if (this.#pending === undefined) return;
-    const error = answer instanceof RingwayError ? answer : endedError();
+    const error = answer instanceof StatusError ? answer : endedError();
     for (const partial of this.#pending) partial.reject(error);
     this.#pending = undefined;
   }
@@ -212,7 +212,7 @@ export class BackendTask implements Timed, Startable {
     if (this.#pendingBytes > maxPendingPartialBytes) {
       // A stream with a hole would be worse than none.
       const sentence = `more than ${maxPendingPartialBytes} bytes of partial responses waited for the requester`;
-      this.end(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence));
+      this.end(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
       this.#link.host.counts.failed++;
       return rejected(this.#abortReason ?? endedError());
     }
@@ -245,22 +245,22 @@ function isPromise(value: Reply | Promise<Reply>): value is Promise<Reply> {
   return typeof value === 'object' && value !== null && typeof (value as Promise<Reply>).then === 'function';
 }
 
-function replyBytes(reply: Reply): Uint8Array | RingwayError {
+function replyBytes(reply: Reply): Uint8Array | StatusError {
   if (reply === undefined || reply === null) return EMPTY;
   if (typeof reply === 'string') return Buffer.from(reply);
   if (reply instanceof Uint8Array) return reply;
-  return new RingwayError(
+  return new StatusError(
     Status.INTERNAL,
     `the handler returned a ${typeof reply}: bytes, a string or nothing is needed`,
   );
 }
 
-function endedError(): RingwayError {
-  return new RingwayError(Status.CANCELLED, 'the task has ended');
+function endedError(): StatusError {
+  return new StatusError(Status.CANCELLED, 'the task has ended');
 }
 
 /** A rejection that crashes nobody who does not await it. */
-function rejected(error: RingwayError): Promise<never> {
+function rejected(error: StatusError): Promise<never> {
   const promise = Promise.reject(error);
   promise.catch(ignore);
   return promise;

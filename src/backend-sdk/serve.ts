@@ -3,7 +3,7 @@ import type { Engine, EngineOptions, Listener } from '../engine/engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { rmpFraming } from '../protocol/rmp.js';
 import { BackendHost } from './backend-host.js';
 import { LINK_HIGH_WATER_MARK } from './backend-link.js';
@@ -141,7 +141,7 @@ class RmpBackendServer implements BackendServer {
 
   /** The grace is over: what is open gets its answer, and a moment for it to leave. */
   #cutAll(): void {
-    const error = new RingwayError(Status.UNAVAILABLE, 'cut by the end of the backend’s drain');
+    const error = new StatusError(Status.UNAVAILABLE, 'cut by the end of the backend’s drain');
     for (const link of this.#host.links) this.#cut += link.cut(error);
     this.#after(limits.flushGraceMs, () => {
       for (const { connection } of this.#host.links) {

@@ -23,12 +23,12 @@ export interface Task {
 export interface TaskContext {
   /**
    * Aborted when the task is cancelled, its deadline passes, its link ends or the drain's grace is over; `reason` is a
-   * `RingwayError`. The requester has its final response by then. Made on first use: a handler that never reads it costs none.
+   * `StatusError`. The requester has its final response by then. Made on first use: a handler that never reads it costs none.
    */
   readonly signal: AbortSignal;
   /**
    * Sends a partial response. Resolves when the link takes more, so awaiting it is the backpressure. Rejects with a
-   * `RingwayError` when the task has ended; a promise nobody awaits does not crash the process.
+   * `StatusError` when the task has ended; a promise nobody awaits does not crash the process.
    */
   readonly partial: (bytes: Uint8Array | string) => Promise<void>;
 }
@@ -55,7 +55,7 @@ export interface InPlaceRequest {
 export interface BackendHandler {
   /**
    * Answers one task. What it returns (or resolves to) is the payload of the final response; nothing at all is an empty one.
-   * A `RingwayError` it throws is answered as it stands, anything else as INTERNAL with the error's message. One that
+   * A `StatusError` it throws is answered as it stands, anything else as INTERNAL with the error's message. One that
    * returns a plain value, not a promise, is answered at once.
    */
   handle(task: Task, context: TaskContext): Reply | Promise<Reply>;
@@ -98,7 +98,7 @@ export type ServeOptions = ServeAddress & {
   readonly drainGraceMs?: number;
   /** Drains on SIGTERM and SIGINT and sets the exit status: 0, or 1 when tasks were cut. A second signal exits at once. Default false. */
   readonly handleSignals?: boolean;
-  /** A handler threw something other than a `RingwayError`: for your log. The requester got INTERNAL. */
+  /** A handler threw something other than a `StatusError`: for your log. The requester got INTERNAL. */
   readonly onError?: (error: unknown, task: Task | undefined) => void;
 };
 

@@ -1,6 +1,6 @@
 /** One request of a client: from the caller to its one outcome. */
 import { Status } from '../engine/tables.gen.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { Flag } from '../protocol/rmp.js';
 import { type Deadlines, NOT_IN_WHEEL, type Timed } from '../timer/deadlines.js';
 import type { ClientLink } from './client-link.js';
@@ -109,25 +109,25 @@ export class Call implements Timed, SinkOwner {
     if (this.#close()) this.#sink.final(bytes);
   }
 
-  fail(error: RingwayError): void {
+  fail(error: StatusError): void {
     if (this.#close()) this.#sink.fail(error);
   }
 
   expire(): void {
-    if (this.#link === undefined) this.fail(this.#unsent());
-    else this.#give(new RingwayError(Status.DEADLINE_EXCEEDED, 'the deadline passed'));
+    if (this.#link === undefined) this.unconnected();
+    else this.#give(new StatusError(Status.DEADLINE_EXCEEDED, 'the deadline passed'));
   }
 
   consumed(count: number): void {
     this.#link?.consumed(this, count);
   }
 
-  abandon(error: RingwayError): void {
+  abandon(error: StatusError): void {
     this.#give(error);
   }
 
   /** Ends here, and tells the peer when it knows of the request. */
-  #give(error: RingwayError): void {
+  #give(error: StatusError): void {
     if (this.#done) return;
     const link = this.#link;
     this.fail(error);
@@ -137,13 +137,14 @@ export class Call implements Timed, SinkOwner {
   #aborted(): void {
     const notExecuted = this.#link === undefined;
     this.#give(
-      new RingwayError(Status.CANCELLED, 'cancelled by the caller', { notExecuted, cause: this.#signal?.reason }),
+      new StatusError(Status.CANCELLED, 'cancelled by the caller', { notExecuted, cause: this.#signal?.reason }),
     );
   }
 
-  #unsent(): RingwayError {
-    const why = this.#host.lastError === undefined ? '' : `: ${this.#host.lastError}`;
-    return new RingwayError(Status.UNAVAILABLE, `no connection in time${why}`, { notExecuted: true });
+  /** It will not be sent. */
+  unconnected(): void {
+    const why = this.#host.lastError === undefined ? ' in time' : `: ${this.#host.lastError}`;
+    this.fail(new StatusError(Status.UNAVAILABLE, `no connection${why}`, { notExecuted: true }));
   }
 
   /** @returns false when it had ended before. */

@@ -4,7 +4,7 @@ import { Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { encodeHello, Feature, parseHello } from '../protocol/hello.js';
 import { parseMeta } from '../protocol/meta.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { At, Flag, HEADER_BYTES, Kind, readU32 } from '../protocol/rmp.js';
 import { RmpWriter } from '../protocol/rmp-writer.js';
 import type { Call } from './call.js';
@@ -180,7 +180,7 @@ export class ClientLink {
       return;
     }
     const notExecuted = (flags & Flag.notExecuted) !== 0;
-    call.fail(new RingwayError(status, payload.toString(), { notExecuted, idempotent: call.idempotent }));
+    call.fail(new StatusError(status, payload.toString(), { notExecuted, idempotent: call.idempotent }));
   }
 
   #partial(call: Call, payload: Buffer): void {
@@ -189,7 +189,7 @@ export class ClientLink {
     const { maxStreamBufferedBytes } = this.#owner;
     if (bufferedBytes > maxStreamBufferedBytes) {
       const sentence = `more than ${maxStreamBufferedBytes} bytes of the stream waited for its reader`;
-      call.abandon(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence));
+      call.abandon(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
     } else if (!this.#windows && bufferedBytes > SLOW_STREAM_BYTES && !call.slow) this.#setSlow(call, true);
   }
 
@@ -249,14 +249,14 @@ export class ClientLink {
       // A frame that begins at or after what the kernel took never left; all others may have been executed.
       const notExecuted = call.sentAt >= info.bytesHandedToKernel;
       const { idempotent } = call;
-      call.fail(new RingwayError(Status.UNAVAILABLE, `the link broke: ${info.message}`, { notExecuted, idempotent }));
+      call.fail(new StatusError(Status.UNAVAILABLE, `the link broke: ${info.message}`, { notExecuted, idempotent }));
     }
     this.#calls.clear();
     this.#abandoned = 0;
   }
 
   /** The client is closed. */
-  close(error: RingwayError): void {
+  close(error: StatusError): void {
     for (const call of [...this.#calls.values()]) call.fail(error);
     this.connection.close();
   }
@@ -299,7 +299,7 @@ export class ClientLink {
   }
 }
 
-export function tooLong(length: number, limit: number): RingwayError {
+export function tooLong(length: number, limit: number): StatusError {
   const sentence = `a request of ${length} bytes is over the ${limit} that the peer takes`;
-  return new RingwayError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true });
+  return new StatusError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true });
 }

@@ -4,7 +4,7 @@ import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { encodeMeta } from '../protocol/meta.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { Flag, rmpFraming } from '../protocol/rmp.js';
 import { Deadlines } from '../timer/deadlines.js';
 import { Call, type CallHost } from './call.js';
@@ -28,7 +28,7 @@ const DEFAULTS = {
   reconnectMaxMs: limits.reconnectMaxMs,
   /** ms. Far below the idle timeout of gateways, so that a quiet client stays connected. */
   pingIntervalMs: 30_000,
-} as const satisfies Required<Omit<ClientOptions, 'engine'>>;
+} as const satisfies Required<Omit<ClientOptions, 'engine' | 'waitForReady'>>;
 
 type Settings = { readonly [K in keyof typeof DEFAULTS]: number };
 
@@ -58,8 +58,9 @@ class RmpClient implements Client, CallHost, LinkOwner {
   readonly #settings: Settings;
   readonly #lease: EngineLease;
   readonly #handler: Handler;
+  readonly #waitForReady: boolean;
   readonly #links = new Set<ClientLink>();
-  readonly #readers: { resolve: () => void; reject: (error: RingwayError) => void }[] = [];
+  readonly #readers: { resolve: () => void; reject: (error: StatusError) => void }[] = [];
   #engine: Engine | undefined;
   /** The link that takes requests; others only finish theirs. */
   #current: ClientLink | undefined;
@@ -73,7 +74,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   #reconnectTimer: NodeJS.Timeout | undefined;
   #stopHeartbeat: (() => void) | undefined;
   #closed: Promise<void> | undefined;
-  #failure: RingwayError | undefined;
+  #failure: StatusError | undefined;
   #linksGone: (() => void) | undefined;
 
   constructor(address: ClientAddress, options: ClientOptions) {
@@ -83,6 +84,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     this.maxFrameLength = maxFrameLength;
     this.streamWindow = streamWindow;
     this.maxStreamBufferedBytes = maxStreamBufferedBytes;
+    this.#waitForReady = options.waitForReady ?? true;
     this.#lease = leaseOf(options.engine);
     this.deadlines = new Deadlines(tick);
     this.#handler = {
@@ -183,7 +185,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     const flowing = this.#queued === 0 && this.#current?.flowing === true;
     if (!flowing && this.#queued >= maxQueued) {
       const sentence = `${maxQueued} requests of this client wait already`;
-      sink.fail(new RingwayError(Status.RESOURCE_EXHAUSTED, sentence, { notExecuted: true }));
+      sink.fail(new StatusError(Status.RESOURCE_EXHAUSTED, sentence, { notExecuted: true }));
       return;
     }
     this.#queued++;
@@ -203,11 +205,11 @@ class RmpClient implements Client, CallHost, LinkOwner {
   }
 
   /** Why a request is not even tried. */
-  #refusal({ route = 0, deadlineMs = 0, signal }: RequestOptions): RingwayError | undefined {
+  #refusal({ route = 0, deadlineMs = 0, signal }: RequestOptions): StatusError | undefined {
     if (this.#failure !== undefined) return this.#failure;
     if (signal?.aborted) {
       const options = { notExecuted: true, cause: signal.reason };
-      return new RingwayError(Status.CANCELLED, 'cancelled by the caller', options);
+      return new StatusError(Status.CANCELLED, 'cancelled by the caller', options);
     }
     if (!Number.isInteger(route) || route < 0 || route > 0xffff)
       return invalid(`route is ${route}: 0 to 65535 is needed`);
@@ -233,7 +235,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     try {
       this.#engine = await this.#lease.engine;
     } catch (cause) {
-      this.#fail(new RingwayError(Status.UNAVAILABLE, `the engine cannot run: ${messageOf(cause)}`, { cause }));
+      this.#fail(new StatusError(Status.UNAVAILABLE, `the engine cannot run: ${messageOf(cause)}`, { cause }));
       return;
     }
     const { pingIntervalMs } = this.#settings;
@@ -305,6 +307,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   /** Exponential backoff with equal jitter: half of the pause is certain, half is random. */
   #reconnectLater(): void {
     if (this.#failure !== undefined || this.#reconnectTimer !== undefined) return;
+    if (!this.#waitForReady) for (const call of this.#queue.splice(0)) call.unconnected();
     const { reconnectMinMs, reconnectMaxMs } = this.#settings;
     const pauseMs = Math.min(reconnectMaxMs, reconnectMinMs * 2 ** Math.min(this.#attempts++, 30));
     this.#reconnectTimer = setTimeout(
@@ -317,7 +320,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   }
 
   async #close(): Promise<void> {
-    this.#fail(new RingwayError(Status.CANCELLED, 'the client was closed'));
+    this.#fail(new StatusError(Status.CANCELLED, 'the client was closed'));
     if (this.#links.size > 0) {
       await new Promise<void>((resolve) => {
         this.#linksGone = resolve;
@@ -327,7 +330,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   }
 
   /** Nothing will be sent any more. */
-  #fail(error: RingwayError): void {
+  #fail(error: StatusError): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     clearTimeout(this.#reconnectTimer);
@@ -368,8 +371,8 @@ function settingsOf(options: ClientOptions): Settings {
   return settings as Settings;
 }
 
-function invalid(sentence: string): RingwayError {
-  return new RingwayError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true });
+function invalid(sentence: string): StatusError {
+  return new StatusError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true });
 }
 
 function messageOf(error: unknown): string {

@@ -1,13 +1,13 @@
 /** Where the responses of one request go: into one Buffer for `request`, into an iterator for `stream`. */
 import { Status } from '../engine/tables.gen.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 
 /** How a sink speaks to the request that feeds it. */
 export interface SinkOwner {
   /** The consumer took `count` partial responses. */
   consumed(count: number): void;
   /** The consumer wants no more. */
-  abandon(error: RingwayError): void;
+  abandon(error: StatusError): void;
 }
 
 export interface ResponseSink {
@@ -16,7 +16,7 @@ export interface ResponseSink {
   readonly bufferedBytes: number;
   partial(bytes: Buffer): void;
   final(bytes: Buffer): void;
-  fail(error: RingwayError): void;
+  fail(error: StatusError): void;
 }
 
 export class GatheredResponse implements ResponseSink {
@@ -24,7 +24,7 @@ export class GatheredResponse implements ResponseSink {
   readonly promise: Promise<Buffer>;
   #parts: Buffer[] | undefined;
   #resolve!: (bytes: Buffer) => void;
-  #reject!: (error: RingwayError) => void;
+  #reject!: (error: StatusError) => void;
   #bytes = 0;
 
   constructor() {
@@ -49,14 +49,14 @@ export class GatheredResponse implements ResponseSink {
     this.#resolve(this.#parts === undefined ? bytes : Buffer.concat([...this.#parts, bytes]));
   }
 
-  fail(error: RingwayError): void {
+  fail(error: StatusError): void {
     this.#reject(error);
   }
 }
 
 interface Reader {
   readonly resolve: (result: IteratorResult<Buffer>) => void;
-  readonly reject: (error: RingwayError) => void;
+  readonly reject: (error: StatusError) => void;
 }
 
 const DONE: IteratorResult<Buffer> = { done: true, value: undefined };
@@ -67,7 +67,7 @@ export class ResponseStream implements ResponseSink, AsyncIterableIterator<Buffe
   #readers: Reader[] = [];
   #bufferedBytes = 0;
   #ended = false;
-  #error: RingwayError | undefined;
+  #error: StatusError | undefined;
 
   get bufferedBytes(): number {
     return this.#bufferedBytes;
@@ -94,7 +94,7 @@ export class ResponseStream implements ResponseSink, AsyncIterableIterator<Buffe
   }
 
   return(): Promise<IteratorResult<Buffer>> {
-    if (!this.#ended) this.owner?.abandon(new RingwayError(Status.CANCELLED, 'the reader left the stream'));
+    if (!this.#ended) this.owner?.abandon(new StatusError(Status.CANCELLED, 'the reader left the stream'));
     this.#end();
     this.#waiting = [];
     this.#bufferedBytes = 0;
@@ -118,7 +118,7 @@ export class ResponseStream implements ResponseSink, AsyncIterableIterator<Buffe
     this.#end();
   }
 
-  fail(error: RingwayError): void {
+  fail(error: StatusError): void {
     if (this.#ended) return;
     const reader = this.#readers.shift();
     if (reader === undefined) this.#error = error;

@@ -22,6 +22,11 @@ export interface ClientOptions {
   readonly deadlineMs?: number;
   /** Requests without a deadline wait so long for a connection. Default 10,000 ms. */
   readonly queueTimeoutMs?: number;
+  /**
+   * Whether requests wait while no connection can be made. False: those waiting end UNAVAILABLE with the first attempt that
+   * fails. Default true.
+   */
+  readonly waitForReady?: boolean;
   /** Requests that wait for a connection or for room on it; one more is refused with RESOURCE_EXHAUSTED. Default 10,000. */
   readonly maxQueued?: number;
   /** Largest payload of a request and of a response, in bytes. Default 16 MiB. */
@@ -57,7 +62,7 @@ export interface ClientStats {
 export interface Client {
   /**
    * Sends one request. Partial responses, where the backend sends them, are put together with the final one.
-   * @throws (rejects with) RingwayError: the backend's or the gateway's status; UNAVAILABLE when no connection could be had
+   * @throws (rejects with) StatusError: the backend's or the gateway's status; UNAVAILABLE when no connection could be had
    *   in time (`notExecuted`) or the link broke (`notExecuted` when the request provably never left);
    *   DEADLINE_EXCEEDED, CANCELLED; RESOURCE_EXHAUSTED when too much waits; INVALID_ARGUMENT for a payload over the limit.
    *   `retryable` says whether the same request may be sent again.

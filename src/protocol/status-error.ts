@@ -10,7 +10,7 @@ export function statusName(code: number): string {
   return STATUS_NAMES.get(code) ?? `STATUS_${code}`;
 }
 
-export interface RingwayErrorOptions {
+export interface StatusErrorOptions {
   /** The work was not begun, provably: the request may be sent again whatever it does. Default false. */
   readonly notExecuted?: boolean;
   /** The request says itself that it may be sent twice. Default false. */
@@ -22,8 +22,8 @@ export interface RingwayErrorOptions {
 const TRANSIENT: readonly number[] = [Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.ABORTED];
 
 /** A status other than OK, as an error. `message` is the sentence that travels with it. */
-export class RingwayError extends Error {
-  override readonly name = 'RingwayError';
+export class StatusError extends Error {
+  override readonly name = 'StatusError';
   /** The code, one of `Status` or any other that passed through. */
   readonly status: number;
   /** The name of the code: `UNAVAILABLE`. Also `code`, as errors of Node carry theirs. */
@@ -32,7 +32,7 @@ export class RingwayError extends Error {
   /** Sending the same request again is safe, and may succeed. */
   readonly retryable: boolean;
 
-  constructor(status: number | StatusName, sentence: string, options: RingwayErrorOptions = {}) {
+  constructor(status: number | StatusName, sentence: string, options: StatusErrorOptions = {}) {
     super(sentence, options.cause === undefined ? undefined : { cause: options.cause });
     this.status = typeof status === 'number' ? status : Status[status];
     this.code = statusName(this.status);
