@@ -83,7 +83,8 @@ void TimingWheel::Unlink(TimerNode& node) {
   node.prev = node.next = nullptr;
 }
 
-// Coarse levels first: what is due at this very tick reaches level 0 in time to fire.
+// Insert deals each node straight to its level, level 0 when it is due at this very tick, before the firing slot is
+// read.
 void TimingWheel::StepTo(uint64_t tick) {
   current_tick_ = tick;
   for (uint32_t level = kLevels - 1; level > 0; --level) {
