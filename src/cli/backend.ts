@@ -31,9 +31,16 @@ export function registerBackend(program: Command): void {
     .option('--host <address>', 'IP address to listen on; beyond loopback is your choice', '127.0.0.1')
     .option('--path <path>', 'unix socket to listen on, instead of host and port')
     .option('--echo', 'answer each request with its payload')
-    .option('--handler <module>', 'module whose default export (or `handle`) answers: (task, { signal, partial }) => reply')
+    .option(
+      '--handler <module>',
+      'module whose default export (or `handle`) answers: (task, { signal, partial }) => reply',
+    )
     .option('--delay-ms <n>', 'wait before each answer', milliseconds, 0)
-    .option('--max-concurrent <n>', 'requests handled at once; others wait', wholeNumber('a number of requests', 1, 2 ** 31 - 1))
+    .option(
+      '--max-concurrent <n>',
+      'requests handled at once; others wait',
+      wholeNumber('a number of requests', 1, 2 ** 31 - 1),
+    )
     .option('--drain-grace-ms <n>', 'time for what is in flight after SIGTERM', milliseconds);
   withEngineOptions(command).action(async (options: BackendArguments) => {
     if ((options.port === undefined) === (options.path === undefined)) {
@@ -71,7 +78,8 @@ const ECHO: InPlaceHandler & BackendHandler = {
 };
 
 function delayed(handler: AnyHandler, delayMs: number): BackendHandler {
-  if (!('handle' in handler)) throw new UsageError('--delay-ms needs a handler with `handle`: handleInPlace cannot wait');
+  if (!('handle' in handler))
+    throw new UsageError('--delay-ms needs a handler with `handle`: handleInPlace cannot wait');
   return {
     async handle(task: Task, context: TaskContext): Promise<Reply> {
       await delay(delayMs, undefined, { signal: context.signal });
@@ -95,7 +103,9 @@ async function importHandler(path: string): Promise<AnyHandler> {
     if (typeof candidate === 'function') return { handle: candidate as BackendHandler['handle'] };
     if (isHandler(candidate)) return candidate;
   }
-  throw new UsageError(`--handler ${path}: it exports no function: export default (task, { signal, partial }) => reply`);
+  throw new UsageError(
+    `--handler ${path}: it exports no function: export default (task, { signal, partial }) => reply`,
+  );
 }
 
 function isHandler(value: unknown): value is AnyHandler {

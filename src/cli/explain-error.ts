@@ -11,13 +11,18 @@ interface SystemError extends Error {
 /** Codes that say that a command cannot run here, and that a stack trace would only hide. */
 const EXPLAINED: Record<string, (error: SystemError) => string> = {
   EADDRINUSE: (error) => `${where(error)} is already in use by another program: stop it or choose another port`,
-  EACCES: (error) => (error.port === undefined ? `${where(error)}: permission denied` : `not allowed to listen on ${where(error)}: ${lowPort(error)}`),
+  EACCES: (error) =>
+    error.port === undefined
+      ? `${where(error)}: permission denied`
+      : `not allowed to listen on ${where(error)}: ${lowPort(error)}`,
   EPERM: (error) => `${where(error)}: not allowed (${error.message})`,
   EADDRNOTAVAIL: (error) => `${where(error)} is not an address of this machine`,
   EAFNOSUPPORT: (error) => `${where(error)}: this machine does not speak that kind of address`,
-  EMFILE: () => 'too few file descriptors: raise the limit (`ulimit -n`, LimitNOFILE= in a systemd unit); `ringway doctor` shows it',
+  EMFILE: () =>
+    'too few file descriptors: raise the limit (`ulimit -n`, LimitNOFILE= in a systemd unit); `ringway doctor` shows it',
   ENFILE: () => 'the machine is out of file descriptors: raise fs.file-max',
-  ENOMEM: () => 'out of memory: with io_uring on an old kernel raise the memlock limit (`ulimit -l`); `ringway doctor` shows it',
+  ENOMEM: () =>
+    'out of memory: with io_uring on an old kernel raise the memlock limit (`ulimit -l`); `ringway doctor` shows it',
   ENOENT: (error) => `${where(error)}: no such file`,
   EISDIR: (error) => `${where(error)}: is a folder`,
   ENOTDIR: (error) => `${where(error)}: no such folder`,

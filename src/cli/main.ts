@@ -22,7 +22,8 @@ export function createProgram(): Command {
     .exitOverride()
     .showSuggestionAfterError()
     .showHelpAfterError('(--help shows what there is)');
-  for (const register of [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor]) register(program);
+  for (const register of [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor])
+    register(program);
   return program;
 }
 

@@ -29,6 +29,10 @@ export interface EngineArguments {
 /** `--engine` and `--reactors`. */
 export function withEngineOptions(command: Command): Command {
   return command
-    .addOption(new Option('--engine <name>', 'what moves the bytes; only auto falls back').choices([...ENGINES]).default('auto'))
-    .addOption(new Option('--reactors <n>', 'reactor threads; 0: inside the main loop').argParser(reactorCount).default('auto'));
+    .addOption(
+      new Option('--engine <name>', 'what moves the bytes; only auto falls back').choices([...ENGINES]).default('auto'),
+    )
+    .addOption(
+      new Option('--reactors <n>', 'reactor threads; 0: inside the main loop').argParser(reactorCount).default('auto'),
+    );
 }

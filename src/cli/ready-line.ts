@@ -20,7 +20,9 @@ export function describeEngine(engine: Pick<Engine, 'name' | 'reactors' | 'reaso
 export function isLoopback(address: BoundAddress): boolean {
   if ('path' in address) return true;
   const { host } = address;
-  return (isIPv4(host) && host.startsWith('127.')) || (isIPv6(host) && (host === '::1' || host.startsWith('::ffff:127.')));
+  return (
+    (isIPv4(host) && host.startsWith('127.')) || (isIPv6(host) && (host === '::1' || host.startsWith('::ffff:127.')))
+  );
 }
 
 /** `listening on 127.0.0.1:8080 (io_uring, 1 reactor: …)`; addresses that other machines can reach are named once more. */

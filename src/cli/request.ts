@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Client } from '../client/types.js';
 import { connectClient } from '../client/connect-client.js';
 import { Status } from '../engine/tables.gen.js';
-import { RingwayError } from '../protocol/ringway-error.js';
+import { StatusError } from '../protocol/status-error.js';
 import { CommandError, ExitStatus } from './exit-status.js';
 import { formatAddress } from './explain-error.js';
 import { milliseconds, routeNumber, targetPort } from './parse-arguments.js';
@@ -33,7 +33,10 @@ export function registerRequest(program: Command): void {
     .option('--deadline <ms>', 'time budget', milliseconds, 10_000)
     .option('--idempotent', 'it may be sent twice', false)
     .option('--wait', 'until the deadline for somebody to listen there', false)
-    .addHelpText('after', '\nExit status: 0, or 10 + the status of the answer (14 UNAVAILABLE: 24); its sentence is on stderr.')
+    .addHelpText(
+      'after',
+      '\nExit status: 0, or 10 + the status of the answer (14 UNAVAILABLE: 24); its sentence is on stderr.',
+    )
     .action(async (text: string, options: RequestArguments, command: Command) => {
       if ((options.port === undefined) === (options.path === undefined)) {
         command.error("error: exactly one of '--port <port>' and '--path <path>' is needed");
@@ -64,13 +67,13 @@ async function request(payload: Buffer, options: RequestArguments): Promise<void
 function giveUpUnconnected(client: Client, aborter: AbortController): void {
   const { connects, lastError } = client.stats();
   if (connects === 0 && lastError !== undefined) {
-    aborter.abort(new RingwayError(Status.UNAVAILABLE, lastError, { notExecuted: true }));
+    aborter.abort(new StatusError(Status.UNAVAILABLE, lastError, { notExecuted: true }));
   }
 }
 
 function describe(error: unknown, where: string, lastError: string | undefined): unknown {
-  if (!(error instanceof RingwayError)) return error;
-  if (error.cause instanceof RingwayError) return describe(error.cause, where, lastError);
+  if (!(error instanceof StatusError)) return error;
+  if (error.cause instanceof StatusError) return describe(error.cause, where, lastError);
   const reason = error.message === lastError ? `${where}: ${error.message}` : error.message;
   return new CommandError(`${error.code}: ${reason}`, ExitStatus.status + error.status);
 }

@@ -1,0 +1,40 @@
+/** Made-up reports of a gateway, for metrics and the admin server. */
+import { COUNTERS, type CounterName } from '../../src/engine/tables.gen.js';
+import type { BackendReport, GatewayReport } from '../../src/metrics.js';
+
+export function makeBackendReport(parts: Partial<BackendReport> = {}): BackendReport {
+  return {
+    pool: 'chat',
+    name: '127.0.0.1:9101',
+    state: 'up',
+    links: 1,
+    inFlight: 0,
+    maxInFlight: 1024,
+    weight: 1,
+    effectiveWeight: 1,
+    latencyMs: 0,
+    successes: 0,
+    failures: 0,
+    ejections: 0,
+    ...parts,
+  };
+}
+
+export function makeReport(parts: Partial<GatewayReport> = {}): GatewayReport {
+  return {
+    engine: { name: 'epoll', reason: 'asked for', reactors: 2 },
+    engineCounters: Object.fromEntries(COUNTERS.map(({ name }) => [name, 0])) as Record<CounterName, number>,
+    draining: false,
+    clients: [{ listener: 'public', connections: 7 }],
+    received: 0,
+    open: 0,
+    queued: 0,
+    outcomes: {},
+    statuses: {},
+    latency: { boundsMs: [], buckets: [0], sumMs: 0 },
+    closeReasons: {},
+    events: {},
+    backends: [makeBackendReport()],
+    ...parts,
+  };
+}
