@@ -5,8 +5,8 @@
 //                              ^begin_             ^end_
 //
 // Grows by what arrived, never by what was declared: what is held is at most 2 KB, or 8 times (the step between chunk
-// classes) and beyond 64 KB twice what the peer has sent; and there no more than the frame needs once its size is known.
-// Idle it holds no memory.
+// classes) and beyond 64 KB twice what the peer has sent; and there no more than the frame needs once its size is
+// known. Idle it holds no memory.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // Bytes in, frames out; no I/O, no clock, no allocation. The caller owns the bytes and keeps what is incomplete.
 //
-// A framer looks at a contiguous run of unconsumed bytes that begins at a frame's first byte. The caller calls Next again
-// with the rest after each frame; when it answers kNeedMore the caller keeps the bytes and calls again with the same bytes
-// and more behind them (the framer remembers how far it has looked, so nothing is scanned twice).
+// A framer looks at a contiguous run of unconsumed bytes that begins at a frame's first byte. The caller calls Next
+// again with the rest after each frame; when it answers kNeedMore the caller keeps the bytes and calls again with the
+// same bytes and more behind them (the framer remembers how far it has looked, so nothing is scanned twice).
 #pragma once
 
 #include <cstddef>
@@ -14,10 +14,10 @@
 namespace ringway {
 
 enum class FrameStatus : uint8_t {
-  kFrame,     // a whole frame: payload at [offset, offset + length), `consumed` bytes are done with
-  kNeedMore,  // incomplete; `needed` is the total number of bytes at which calling again makes sense
-  kTooLong,   // over max_frame_length: `declared` says how long it would be; final
-  kMalformed, // negative or absurd length: `declared` is what stood there; final
+  kFrame,      // a whole frame: payload at [offset, offset + length), `consumed` bytes are done with
+  kNeedMore,   // incomplete; `needed` is the total number of bytes at which calling again makes sense
+  kTooLong,    // over max_frame_length: `declared` says how long it would be; final
+  kMalformed,  // negative or absurd length: `declared` is what stood there; final
 };
 
 struct FrameResult {
