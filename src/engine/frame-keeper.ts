@@ -1,0 +1,29 @@
+import type { Kept } from './engine.js';
+
+/** Frames up to it share a slab; longer ones own their memory, so that a kept one never holds much more than itself. */
+export const SHARED_FRAME_BYTES = 4_096;
+/** The most that one kept small frame can hold in memory. */
+export const SLAB_BYTES = 16_384;
+
+/** Copies of frames that must outlive their batch, side by side on slabs that are never written twice. */
+export class FrameKeeper {
+  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  #used = 0;
+
+  keep(bytes: Uint8Array, start: number, end: number): Kept {
+    const length = end - start;
+    if (length > SHARED_FRAME_BYTES) {
+      const own = Buffer.allocUnsafeSlow(length);
+      own.set(bytes.subarray(start, end));
+      return { bytes: own, start: 0 };
+    }
+    if (this.#used + length > SLAB_BYTES) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#used = 0;
+    }
+    const at = this.#used;
+    this.#slab.set(new Uint8Array(bytes.buffer, bytes.byteOffset + start, length), at);
+    this.#used += length;
+    return { bytes: this.#slab, start: at };
+  }
+}

@@ -1,0 +1,146 @@
+/** Checked options of listeners and connections, the same for every engine: defaults filled in, impossible values refused. */
+import { isIP } from 'node:net';
+import { RingwayError, shown } from '../errors.js';
+import { type ResolvedFraming, resolveFraming } from '../framing/validate-framing.js';
+import type { ConnectionOptions, ConnectOptions, ListenOptions } from './engine.js';
+import { ENGINE_LIMITS } from './tables.gen.js';
+
+const DEFAULT_HOST = '127.0.0.1';
+/** The kernel's sun_path, with its final zero. */
+const LONGEST_PATH = 107;
+/** Of timers: the largest number of ms that setTimeout and an int32 hold (24 days). */
+const LONGEST_MS = 2 ** 31 - 1;
+const LARGEST_COUNT = 2 ** 31 - 1;
+
+export type ResolvedAddress = { readonly host: string; readonly port: number } | { readonly path: string };
+
+export interface ResolvedConnectionOptions {
+  readonly framing: ResolvedFraming;
+  readonly idleTimeoutMs: number;
+  readonly partialFrameTimeoutMs: number;
+  readonly writeStallTimeoutMs: number;
+  readonly highWaterMark: number;
+  readonly lowWaterMark: number;
+  readonly maxBufferedBytes: number;
+  readonly noDelay: boolean;
+  readonly keepAliveMs: number;
+}
+
+export interface ResolvedListenOptions {
+  readonly address: ResolvedAddress;
+  readonly connection: ResolvedConnectionOptions;
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerIp: number;
+  /** False where `maxConnectionsPerIp` was given: it then holds for loopback too. */
+  readonly loopbackExempt: boolean;
+}
+
+export interface ResolvedConnectOptions {
+  readonly address: ResolvedAddress;
+  readonly connection: ResolvedConnectionOptions;
+  readonly connectTimeoutMs: number;
+}
+
+/** @throws RingwayError `ERR_INVALID_OPTION`, `ERR_INVALID_FRAMING` */
+export function resolveListenOptions(options: ListenOptions): ResolvedListenOptions {
+  return {
+    address: resolveAddress(options, 0),
+    connection: resolveConnectionOptions(options),
+    backlog: count('backlog', options.backlog, ENGINE_LIMITS.backlog, 1),
+    reusePort: boolean('reusePort', options.reusePort, false),
+    maxConnections: count('maxConnections', options.maxConnections, ENGINE_LIMITS.maxConnections, 1),
+    maxConnectionsPerIp: count(
+      'maxConnectionsPerIp',
+      options.maxConnectionsPerIp,
+      ENGINE_LIMITS.maxConnectionsPerIp,
+      1,
+    ),
+    loopbackExempt: options.maxConnectionsPerIp === undefined,
+  };
+}
+
+/** @throws RingwayError `ERR_INVALID_OPTION`, `ERR_INVALID_FRAMING` */
+export function resolveConnectOptions(options: ConnectOptions): ResolvedConnectOptions {
+  return {
+    address: resolveAddress(options, 1),
+    connection: resolveConnectionOptions(options),
+    connectTimeoutMs: milliseconds('connectTimeoutMs', options.connectTimeoutMs, ENGINE_LIMITS.connectTimeoutMs),
+  };
+}
+
+export function resolveConnectionOptions(options: ConnectionOptions): ResolvedConnectionOptions {
+  const highWaterMark = count('highWaterMark', options.highWaterMark, ENGINE_LIMITS.highWaterMark, 0);
+  const lowWaterMark = count('lowWaterMark', options.lowWaterMark, Math.floor(highWaterMark / 2), 0);
+  if (lowWaterMark > highWaterMark) {
+    throw refuse('lowWaterMark', lowWaterMark, `it must be at most highWaterMark, ${highWaterMark}`);
+  }
+  return {
+    framing: resolveFraming(options.framing),
+    idleTimeoutMs: milliseconds('idleTimeoutMs', options.idleTimeoutMs, ENGINE_LIMITS.idleTimeoutMs),
+    partialFrameTimeoutMs: milliseconds(
+      'partialFrameTimeoutMs',
+      options.partialFrameTimeoutMs,
+      ENGINE_LIMITS.partialFrameTimeoutMs,
+    ),
+    writeStallTimeoutMs: milliseconds(
+      'writeStallTimeoutMs',
+      options.writeStallTimeoutMs,
+      ENGINE_LIMITS.writeStallTimeoutMs,
+    ),
+    highWaterMark,
+    lowWaterMark,
+    maxBufferedBytes: count('maxBufferedBytes', options.maxBufferedBytes, ENGINE_LIMITS.maxBufferedBytes, 1),
+    noDelay: boolean('noDelay', options.noDelay, true),
+    keepAliveMs: milliseconds('keepAliveMs', options.keepAliveMs, ENGINE_LIMITS.keepAliveMs),
+  };
+}
+
+/** Bytes of an engine-wide bound (`maxEngineBytes`, `maxPartialBytes`). */
+export function resolveBytes(name: string, value: number | undefined, otherwise: number): number {
+  return integer(name, value ?? otherwise, 1, Number.MAX_SAFE_INTEGER);
+}
+
+function resolveAddress(
+  options: { readonly host?: string; readonly port?: number; readonly path?: string },
+  leastPort: number,
+): ResolvedAddress {
+  const { host, port, path } = options;
+  if (path !== undefined) {
+    if (port !== undefined || host !== undefined) throw refuse('path', path, 'give a path, or a host and a port');
+    if (typeof path !== 'string' || path === '' || Buffer.byteLength(path) > LONGEST_PATH) {
+      throw refuse('path', path, `it must be the path of a unix socket, 1 to ${LONGEST_PATH} bytes`);
+    }
+    return { path };
+  }
+  if (host !== undefined && (typeof host !== 'string' || isIP(host) === 0)) {
+    throw refuse('host', host, 'it must be an IP address (names are resolved before the engine is asked)');
+  }
+  if (port === undefined) throw refuse('port', port, 'give a port, or a path');
+  return { host: host ?? DEFAULT_HOST, port: integer('port', port, leastPort, 65535) };
+}
+
+function count(name: string, value: number | undefined, otherwise: number, least: number): number {
+  return integer(name, value ?? otherwise, least, LARGEST_COUNT);
+}
+
+function milliseconds(name: string, value: number | undefined, otherwise: number): number {
+  return integer(name, value ?? otherwise, 0, LONGEST_MS);
+}
+
+function integer(name: string, value: unknown, least: number, most: number): number {
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > most) {
+    throw refuse(name, value, `it must be an integer from ${least} to ${most}`);
+  }
+  return value as number;
+}
+
+function boolean(name: string, value: unknown, otherwise: boolean): boolean {
+  if (value !== undefined && typeof value !== 'boolean') throw refuse(name, value, 'it must be true or false');
+  return value ?? otherwise;
+}
+
+function refuse(name: string, value: unknown, right: string): RingwayError {
+  return new RingwayError('ERR_INVALID_OPTION', [name, shown(value), right]);
+}

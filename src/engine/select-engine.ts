@@ -1,0 +1,56 @@
+/** Which engine runs: the one that was named, or the best that can. */
+import { RingwayError, shown } from '../errors.js';
+import type { Engine, EngineName, EngineOptions } from './engine.js';
+import { PortableEngine } from './portable-engine.js';
+
+type NativeFactory = (options: EngineOptions) => { engine: Engine } | { reason: string };
+const createNativeEngine = await nativeFactory();
+
+/** The module is absent where only the portable engine was installed. */
+async function nativeFactory(): Promise<NativeFactory> {
+  const module = './native-engine.js';
+  try {
+    return ((await import(module)) as { createNativeEngine: NativeFactory }).createNativeEngine;
+  } catch (error) {
+    return () => ({ reason: `the native engine is not part of this installation (${(error as Error).message})` });
+  }
+}
+
+const NAMES: readonly EngineName[] = ['io_uring', 'epoll', 'portable', 'auto'];
+/** Decides for callers that ask for `auto`, or for nothing: for tests and for operators. */
+const ENVIRONMENT_NAME = 'RINGWAY_ENGINE';
+
+/**
+ * @param options What to run, or just its name. Default `auto`: io_uring, else epoll, else portable.
+ * @throws RingwayError `ERR_ENGINE_UNAVAILABLE` when a named engine cannot run here; `auto` never throws it.
+ * @throws RingwayError `ERR_INVALID_OPTION`
+ */
+export function createEngine(options: EngineOptions | EngineName = {}): Engine {
+  const asked: EngineOptions = typeof options === 'string' ? { kind: options } : options;
+  const { kind, why } = kindOf(asked);
+  if (kind === 'portable') return new PortableEngine(asked, why);
+  const native = createNativeEngine({ ...asked, kind });
+  if ('engine' in native) return native.engine;
+  if (kind === 'auto') return new PortableEngine(asked, `neither io_uring nor epoll can run here: ${native.reason}`);
+  throw new RingwayError('ERR_ENGINE_UNAVAILABLE', [kind, native.reason, adviceFor(kind)]);
+}
+
+function kindOf(options: EngineOptions): { kind: EngineName; why: string } {
+  const given = options.kind ?? 'auto';
+  checkName('engine', given);
+  if (given !== 'auto') return { kind: given, why: `engine: ${given} was asked for` };
+  const fromEnvironment = process.env[ENVIRONMENT_NAME];
+  if (fromEnvironment === undefined || fromEnvironment === '') return { kind: 'auto', why: '' };
+  checkName(ENVIRONMENT_NAME, fromEnvironment);
+  return { kind: fromEnvironment as EngineName, why: `${ENVIRONMENT_NAME}=${fromEnvironment} was set` };
+}
+
+function checkName(what: string, name: string): void {
+  if ((NAMES as readonly string[]).includes(name)) return;
+  throw new RingwayError('ERR_INVALID_OPTION', [what, shown(name), `it must be one of ${NAMES.join(', ')}`]);
+}
+
+function adviceFor(kind: EngineName): string {
+  const other = kind === 'io_uring' ? 'epoll' : 'portable';
+  return `Run \`ringway doctor\` for what to change, or use engine: ${other} or auto`;
+}
