@@ -53,7 +53,8 @@ export interface GatewayReport {
 /** What else a gateway counts. */
 export const EVENTS = {
   retries: 'requests sent again to another backend',
-  retries_denied: 'retries that the budget or the attempts did not allow',
+  retries_over_budget: 'requests that failed for want of a retry budget',
+  partial_responses: 'partial responses passed on',
   late_responses: 'responses to tasks that had their outcome',
   unknown_responses: 'responses that nobody asked for',
   ignored_frames: 'frames of unknown kinds of 128 and above, and others that were passed over',
