@@ -37,24 +37,33 @@ export async function measureIdle(bench: Bench): Promise<IdleSeries[]> {
     ]),
   ];
   const series = starts.map(([subject]): IdleSeries => ({ subject, connections, addedBytes: [], touchedBytes: [] }));
+  const failed = new Set<string>();
   const rounds = Math.min(bench.options.rounds, MAX_ROUNDS);
   for (let round = 0; round < rounds; round++) {
     bench.say(`${connections} idle connections, round ${round + 1} of ${rounds}`);
-    for (const [index, [name, start]] of starts.entries()) await measureOnce(bench, name, start, series[index]);
+    for (const [index, [name, start]] of starts.entries()) {
+      if (!failed.has(name) && !(await measureOnce(bench, name, start, series[index]))) failed.add(name);
+    }
   }
   return series.filter(({ addedBytes }) => addedBytes.length > 0);
 }
 
-async function measureOnce(bench: Bench, name: string, start: () => Promise<Server>, into: IdleSeries): Promise<void> {
-  const added = await bench.attempt(`${name}, idle`, () => measureAdded(bench, name, start, into.connections, false));
-  if (added === undefined) return;
+async function measureOnce(
+  bench: Bench,
+  name: string,
+  start: () => Promise<Server>,
+  into: IdleSeries,
+): Promise<boolean> {
+  const measure = (touch: boolean) => measureAdded(bench, name, start, into.connections, touch);
+  const added = await bench.attempt(`${name}, idle`, () => measure(false));
+  if (added === undefined) return false;
   into.addedBytes.push(added);
-  const touched = await bench.attempt(`${name}, idle after a message`, () =>
-    measureAdded(bench, name, start, into.connections, true),
-  );
-  if (touched !== undefined) into.touchedBytes.push(touched);
-  const megabytes = (bytes: number | undefined) => (bytes === undefined ? '-' : (bytes / 1e6).toFixed(1));
+  const touched = await bench.attempt(`${name}, idle after a message`, () => measure(true));
+  if (touched === undefined) return false;
+  into.touchedBytes.push(touched);
+  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(1);
   bench.say(`  ${name.padEnd(28)} ${megabytes(added)} MB, after one message each ${megabytes(touched)} MB`);
+  return true;
 }
 
 async function measureAdded(

@@ -84,8 +84,7 @@ function print(bench: Bench, machine: Machine, { lines, idle }: Outcome): void {
   ];
   process.stdout.write(`${text.join('\n')}\n`);
   const busy = machine.load > machine.cores / 4;
-  if (busy)
-    process.stdout.write(`The machine was busy before (load ${machine.load.toFixed(1)}): trust no number here.\n`);
+  if (busy) process.stdout.write(`the machine was busy before (load ${machine.load.toFixed(1)}): measure again\n`);
 }
 
 function summary(lines: readonly Line[], idle: readonly IdleLine[]): string {

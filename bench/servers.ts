@@ -1,5 +1,5 @@
 /** Starts the servers that are measured, and the ones behind them; each answers when it is ready. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,11 @@ import { root } from './root.js';
 const HOST = '127.0.0.1';
 const READY = /listening on (\S+):(\d+)\b(.*)/;
 const READY_WITHIN_MS = 15_000;
+/** Where distributions that build nginx's stream module apart put it; elsewhere it is built in. */
+const NGINX_STREAM_MODULES = [
+  '/usr/lib/nginx/modules/ngx_stream_module.so',
+  '/usr/lib64/nginx/modules/ngx_stream_module.so',
+];
 
 /** A server that is ready. */
 export interface Server {
@@ -73,7 +78,7 @@ export class Servers {
     const program =
       peer === 'haproxy'
         ? this.#group.start('haproxy', 'haproxy', ['-db', '-f', fill('haproxy.cfg')])
-        : this.#group.start('nginx', 'nginx', ['-c', fill('nginx.conf'), '-p', this.#directory]);
+        : this.#group.start('nginx', 'nginx', ['-c', fill('nginx.conf')]);
     await answersAt(program, port, peer);
     return { process: program, host: HOST, port };
   }
@@ -104,7 +109,7 @@ export class Servers {
       }
       throw error;
     }
-    const driver = ready[3].match(/\b(io_uring|epoll|portable)\b/)?.[1];
+    const driver = ready[3].match(/\((io_uring|epoll|portable)\b/)?.[1];
     if (engine !== undefined && driver !== engine) {
       await started.stop();
       throw new Error(`${name}: asked for ${engine}, but the ready line says ${driver ?? 'nothing'}: ${ready[0]}`);
@@ -119,7 +124,9 @@ export class Servers {
       backend1: `${backends[0].host}:${backends[0].port}`,
       backend2: `${backends[1].host}:${backends[1].port}`,
       directory: this.#directory,
-      modules: 'include /etc/nginx/modules-enabled/*.conf;',
+      modules: NGINX_STREAM_MODULES.filter(existsSync)
+        .map((file) => `load_module ${file};`)
+        .join('\n'),
     };
     const text = readFileSync(join(root, 'bench', 'peers', `${template}.template`), 'utf8');
     return this.#write(

@@ -33,6 +33,8 @@ constexpr uint8_t kRequest = 1;
 constexpr uint8_t kResponse = 2;
 constexpr uint8_t kPing = 6;
 constexpr uint8_t kPong = 7;
+constexpr uint8_t kHello = 9;
+constexpr size_t kHelloBytes = 14;
 constexpr uint8_t kNoReply = 2;
 
 struct Connection {
@@ -132,9 +134,21 @@ class EchoServer {
   }
 
   void AnswerFrame(uint8_t* frame, size_t length) {
-    const bool request = frame[4] == kRequest && (frame[5] & kNoReply) == 0;
-    if (!request && frame[4] != kPing) return;
-    frame[4] = request ? kResponse : kPong;
+    switch (frame[4]) {
+      case kRequest:
+        if ((frame[5] & kNoReply) != 0) return;
+        frame[4] = kResponse;
+        break;
+      case kPing:
+        frame[4] = kPong;
+        break;
+      case kHello:
+        if (length < kRmpHeaderBytes + kHelloBytes) return;
+        std::memset(frame + kRmpHeaderBytes + 2, 0, kHelloBytes - 2);  // the version stays; no features, no limits
+        break;
+      default:
+        return;
+    }
     frame[5] = 0;
     WriteU32(frame + 12, 0);
     outbox_.insert(outbox_.end(), frame, frame + length);

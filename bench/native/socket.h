@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,6 +36,10 @@ inline int ConnectTo(const std::string& host, int port) {
     return -1;
   }
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // Bounds connect(2) too: a server that stopped accepting is an error, not a hang of minutes.
+  const timeval patience{.tv_sec = 10, .tv_usec = 0};
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (fd < 0 || connect(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0) {
     std::fprintf(stderr, "ringway-load: cannot connect to %s:%d: %s\n", host.c_str(), port, std::strerror(errno));
     if (fd >= 0) close(fd);
