@@ -1,0 +1,237 @@
+/**
+ * Commands to one reactor, written into memory that it reads; no call crosses the bridge. What finds no room is kept, in
+ * order, until there is some.
+ *
+ *     words:  …|####|#######|………………………|      free = size − (head − tail)
+ *                 tail (reactor)  head
+ */
+import { COMMAND_WORDS, CommandKind, Control, type RingMemory, SEND_BLOCK_WORDS, SEND_WORDS } from './native.js';
+
+const MASK = COMMAND_WORDS - 1;
+/** Below this a loop over the bytes is cheaper than making a view for `set` (measured on Node 20: 67 ns per view). */
+const COPY_BY_LOOP_BYTES = 96;
+
+export class CommandRing {
+  readonly #control: Uint32Array;
+  readonly #words: Uint32Array;
+  readonly #bytes: Uint8Array;
+  /** Asks the reactor to take commands now. */
+  readonly #flush: () => void;
+  #head = 0;
+  #tail = 0;
+  /** Whole commands that found no room. While there are any, later ones queue behind them. */
+  #spilled: Uint32Array[] = [];
+
+  constructor(memory: RingMemory, flush: () => void) {
+    this.#control = memory.control;
+    this.#words = memory.commands;
+    this.#bytes = new Uint8Array(memory.commands.buffer);
+    this.#flush = flush;
+  }
+
+  get head(): number {
+    return this.#head;
+  }
+
+  get hasSpilled(): boolean {
+    return this.#spilled.length > 0;
+  }
+
+  /** Whether the reactor took everything up to `head`. */
+  hasTaken(head: number): boolean {
+    return ((Atomics.load(this.#control, Control.commandTail) - head) | 0) >= 0;
+  }
+
+  /** Makes what was written visible to the reactor. */
+  publish(): void {
+    if (this.#spilled.length > 0) this.#unspill();
+    Atomics.store(this.#control, Control.commandHead, this.#head);
+  }
+
+  /** An empty ring begins at its start again, so that a light load stays within a few cache lines. */
+  rewind(): void {
+    this.#tail = Atomics.load(this.#control, Control.commandTail);
+    const place = this.#head & MASK;
+    if (this.#tail !== this.#head || place === 0) return;
+    this.#wrap(place);
+  }
+
+  simple(kind: number, slot: number, generation: number, argument: number): void {
+    const at = this.#reserve(4);
+    if (at < 0) {
+      this.#spill(kind, slot, generation, [argument], undefined, 0, undefined, 0, 0);
+      return;
+    }
+    this.#begin(at, kind, 4, slot, generation);
+    this.#words[at + 3] = argument;
+  }
+
+  /** `header[0, headerLength)` and then bytes that lie in reactor `reactor`'s event ring. */
+  sendReceived(
+    slot: number,
+    generation: number,
+    header: Uint8Array,
+    headerLength: number,
+    reactor: number,
+    ring: Uint8Array,
+    start: number,
+    length: number,
+  ): void {
+    const size = SEND_WORDS + ((headerLength + 3) >> 2);
+    const at = this.#reserve(size);
+    if (at < 0) {
+      this.#spill(CommandKind.send, slot, generation, [0, 0, 0, 0], header, headerLength, ring, start, start + length);
+      return;
+    }
+    this.#begin(at, CommandKind.send, size, slot, generation);
+    const words = this.#words;
+    words[at + 3] = headerLength;
+    words[at + 4] = reactor;
+    words[at + 5] = start;
+    words[at + 6] = length;
+    this.#copy(header, 0, headerLength, (at + SEND_WORDS) << 2);
+  }
+
+  /** `header[0, headerLength)` and then `bytes[start, end)`, all copied into the ring. */
+  sendCopy(
+    slot: number,
+    generation: number,
+    header: Uint8Array,
+    headerLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const inline = headerLength + end - start;
+    const size = SEND_WORDS + ((inline + 3) >> 2);
+    const at = this.#reserve(size);
+    if (at < 0) {
+      this.#spill(CommandKind.send, slot, generation, [0, 0, 0, 0], header, headerLength, bytes, start, end);
+      return;
+    }
+    this.#begin(at, CommandKind.send, size, slot, generation);
+    const words = this.#words;
+    words[at + 3] = inline;
+    words[at + 6] = 0;
+    const place = (at + SEND_WORDS) << 2;
+    this.#copy(header, 0, headerLength, place);
+    this.#copy(bytes, start, end, place + headerLength);
+  }
+
+  /** `header[0, headerLength)` and then bytes of a block; the command owns one reference of it. */
+  sendBlock(
+    slot: number,
+    generation: number,
+    header: Uint8Array,
+    headerLength: number,
+    low: number,
+    high: number,
+    offset: number,
+    length: number,
+  ): void {
+    const size = SEND_BLOCK_WORDS + ((headerLength + 3) >> 2);
+    const at = this.#reserve(size);
+    if (at < 0) {
+      const fields = [0, low, high, offset, length];
+      this.#spill(CommandKind.sendBlock, slot, generation, fields, header, headerLength, undefined, 0, 0);
+      return;
+    }
+    this.#begin(at, CommandKind.sendBlock, size, slot, generation);
+    const words = this.#words;
+    words[at + 3] = headerLength;
+    words[at + 4] = low;
+    words[at + 5] = high;
+    words[at + 6] = offset;
+    words[at + 7] = length;
+    this.#copy(header, 0, headerLength, (at + SEND_BLOCK_WORDS) << 2);
+  }
+
+  #begin(at: number, kind: number, size: number, slot: number, generation: number): void {
+    const words = this.#words;
+    words[at] = size | (kind << 24);
+    words[at + 1] = slot;
+    words[at + 2] = generation;
+  }
+
+  #copy(from: Uint8Array, start: number, end: number, to: number): void {
+    const bytes = this.#bytes;
+    if (end - start <= COPY_BY_LOOP_BYTES) {
+      for (let i = start; i < end; i++) bytes[to++] = from[i];
+    } else if (start === 0 && end === from.length) {
+      bytes.set(from, to);
+    } else {
+      bytes.set(from.subarray(start, end), to);
+    }
+  }
+
+  /** The place of `size` contiguous words, or −1. */
+  #reserve(size: number): number {
+    if (this.#spilled.length > 0) return -1;
+    let place = this.#head & MASK;
+    const toEnd = COMMAND_WORDS - place;
+    const needed = toEnd < size ? toEnd + size : size;
+    if (this.#free() < needed && !this.#makeRoom(needed)) return -1;
+    if (toEnd < size) {
+      this.#wrap(place);
+      place = 0;
+    }
+    this.#head = (this.#head + size) >>> 0;
+    return place;
+  }
+
+  #free(): number {
+    return COMMAND_WORDS - ((this.#head - this.#tail) >>> 0);
+  }
+
+  #makeRoom(needed: number): boolean {
+    this.#tail = Atomics.load(this.#control, Control.commandTail);
+    if (this.#free() >= needed) return true;
+    Atomics.store(this.#control, Control.commandHead, this.#head);
+    this.#flush();
+    this.#tail = Atomics.load(this.#control, Control.commandTail);
+    return this.#free() >= needed;
+  }
+
+  #wrap(place: number): void {
+    const rest = COMMAND_WORDS - place;
+    this.#words[place] = rest | (CommandKind.wrap << 24);
+    this.#head = (this.#head + rest) >>> 0;
+  }
+
+  #spill(
+    kind: number,
+    slot: number,
+    generation: number,
+    fields: readonly number[],
+    header: Uint8Array | undefined,
+    headerLength: number,
+    bytes: Uint8Array | undefined,
+    start: number,
+    end: number,
+  ): void {
+    const inline = headerLength + end - start;
+    const at = 3 + fields.length;
+    const command = new Uint32Array(at + ((inline + 3) >> 2));
+    command[0] = command.length | (kind << 24);
+    command[1] = slot;
+    command[2] = generation;
+    command.set(fields, 3);
+    if (kind === CommandKind.send || kind === CommandKind.sendBlock) command[3] = inline;
+    const view = new Uint8Array(command.buffer);
+    if (header) view.set(header.subarray(0, headerLength), at << 2);
+    if (bytes) view.set(bytes.subarray(start, end), (at << 2) + headerLength);
+    this.#spilled.push(command);
+  }
+
+  #unspill(): void {
+    const spilled = this.#spilled;
+    this.#spilled = [];
+    let done = 0;
+    for (; done < spilled.length; done++) {
+      const place = this.#reserve(spilled[done].length);
+      if (place < 0) break;
+      this.#words.set(spilled[done], place);
+    }
+    this.#spilled = done === spilled.length ? [] : spilled.slice(done);
+  }
+}

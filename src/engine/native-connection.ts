@@ -1,0 +1,243 @@
+/** A connection of the native engine: what JavaScript knows of it. The socket itself lives in a reactor. */
+import type { CommandRing } from './command-ring.js';
+import type { Connection, Handler } from './engine.js';
+import { CommandKind } from './native.js';
+import type { NativeEngine } from './native-engine.js';
+import type { ReactorRings } from './reactor-rings.js';
+import { CLOSE_REASONS, type CloseReason } from './tables.gen.js';
+
+/** More than this is copied once into native memory instead of through the command ring. */
+const BLOCK_BYTES = 16 * 1024;
+const NO_HEADER = new Uint8Array(0);
+const REASON_CODES = new Map<CloseReason, number>(CLOSE_REASONS.map(({ name, code }) => [name, code]));
+
+/** One handler, and whether it had frames in this turn. */
+export interface HandlerEntry {
+  readonly handler: Handler;
+  turn: number;
+}
+
+/** Commands given before an outgoing connection is open, in order. */
+type Deferred = (connection: NativeConnection) => void;
+
+export class NativeConnection implements Connection {
+  context: unknown = undefined;
+  state: Connection['state'];
+  remoteAddress: string;
+  remotePort: number;
+
+  // For the engine:
+  readonly entry: HandlerEntry;
+  slot = -1;
+  generation = 0;
+  rings: ReactorRings | undefined = undefined;
+  referenced = true;
+  /** What `close(reason, message)` said, for CloseInfo. */
+  closeMessage: string | undefined = undefined;
+  /** Closed by its owner before it was open: the owner has been told. */
+  abandoned = false;
+  waitsForDrain = false;
+
+  readonly #engine: NativeEngine;
+  readonly #highWaterMark: number;
+  #deferred: Deferred[] | undefined = undefined;
+  #queued = 0;
+  /** Bytes the kernel had taken when we last looked. */
+  #taken = 0;
+
+  constructor(
+    engine: NativeEngine,
+    entry: HandlerEntry,
+    highWaterMark: number,
+    state: Connection['state'],
+    remoteAddress: string,
+    remotePort: number,
+  ) {
+    this.#engine = engine;
+    this.entry = entry;
+    this.#highWaterMark = highWaterMark;
+    this.state = state;
+    this.remoteAddress = remoteAddress;
+    this.remotePort = remotePort;
+  }
+
+  get id(): number {
+    return this.rings === undefined ? -1 : this.slot * 64 + this.rings.index;
+  }
+
+  get bytesQueued(): number {
+    return this.#queued;
+  }
+
+  get bufferedAmount(): number {
+    this.#lookAtProgress();
+    return Math.max(0, this.#queued - this.#taken);
+  }
+
+  send(...parts: Uint8Array[]): boolean {
+    let accepted = !this.#isClosing();
+    for (const part of parts) accepted = this.sendFrame(NO_HEADER, 0, part, 0, part.length);
+    return accepted;
+  }
+
+  sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const rings = this.rings;
+    if (this.state !== 'open' || rings === undefined) return this.#sendLater(header, headerLength, bytes, start, end);
+    const engine = this.#engine;
+    const length = end - start;
+    if (length <= 0) {
+      rings.commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
+    } else if (bytes === engine.batchBytes) {
+      engine.batchPassedOn = true;
+      const reactor = engine.batchReactor;
+      rings.commands.sendReceived(this.slot, this.generation, header, headerLength, reactor, bytes, start, length);
+    } else if (length <= BLOCK_BYTES) {
+      rings.commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
+    } else {
+      this.#sendBlock(rings.commands, header, headerLength, bytes, start, end);
+    }
+    if (!engine.inTurn) rings.commands.publish();
+    this.#queued += headerLength + length;
+    return this.#queued - this.#taken <= this.#highWaterMark || this.#belowHighWaterMark();
+  }
+
+  pause(): void {
+    this.#command(CommandKind.pause, 0);
+  }
+
+  resume(): void {
+    this.#command(CommandKind.resume, 0);
+  }
+
+  shutdown(): void {
+    this.#command(CommandKind.shutdown, 0);
+  }
+
+  close(reason: CloseReason = 'closed', message?: string): void {
+    this.#end(CommandKind.close, reason, message);
+  }
+
+  abort(reason: CloseReason = 'aborted', message?: string): void {
+    this.#end(CommandKind.abort, reason, message);
+  }
+
+  ref(): void {
+    if (this.referenced || this.state === 'closed') return;
+    this.referenced = true;
+    this.#engine.addRef();
+  }
+
+  unref(): void {
+    if (!this.referenced || this.state === 'closed') return;
+    this.referenced = false;
+    this.#engine.dropRef();
+  }
+
+  /** The engine: the connection has its slot. */
+  opened(rings: ReactorRings, slot: number, generation: number, address: string, port: number): void {
+    this.rings = rings;
+    this.slot = slot;
+    this.generation = generation;
+    if (address !== '') this.remoteAddress = address;
+    if (port !== 0) this.remotePort = port;
+    this.state = 'open';
+    const deferred = this.#deferred;
+    this.#deferred = undefined;
+    if (deferred) for (const run of deferred) run(this);
+  }
+
+  #isClosing(): boolean {
+    return this.state === 'closing' || this.state === 'closed';
+  }
+
+  #sendLater(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    if (this.state !== 'connecting') return false;
+    const head = header.slice(0, headerLength);
+    const copy = bytes.slice(start, end);
+    this.#defer((connection) => {
+      connection.#queued -= head.length + copy.length;
+      connection.sendFrame(head, head.length, copy, 0, copy.length);
+    });
+    this.#queued += head.length + copy.length;
+    if (this.#queued <= this.#highWaterMark) return true;
+    this.waitsForDrain = true;
+    return false;
+  }
+
+  #defer(run: Deferred): void {
+    this.#deferred ??= [];
+    this.#deferred.push(run);
+  }
+
+  #sendBlock(
+    commands: CommandRing,
+    header: Uint8Array,
+    headerLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const { addon, blockAddress, batchLarge } = this.#engine;
+    if (batchLarge !== undefined && bytes === batchLarge.bytes) {
+      const { low, high, offset } = batchLarge;
+      addon.refBlock(low, high);
+      commands.sendBlock(this.slot, this.generation, header, headerLength, low, high, offset + start, end - start);
+    } else if (addon.makeBlock(bytes, start, end, blockAddress)) {
+      commands.sendBlock(
+        this.slot,
+        this.generation,
+        header,
+        headerLength,
+        blockAddress[0],
+        blockAddress[1],
+        0,
+        end - start,
+      );
+    } else {
+      this.abort('memory-full', `no memory for ${end - start} bytes to be sent`);
+    }
+  }
+
+  #belowHighWaterMark(): boolean {
+    this.#lookAtProgress();
+    if (this.#queued - this.#taken <= this.#highWaterMark) return true;
+    if (!this.waitsForDrain) {
+      this.waitsForDrain = true;
+      this.#command(CommandKind.wantDrain, 0);
+    }
+    return false;
+  }
+
+  /** The reactor keeps the low 32 bits of what the kernel took. */
+  #lookAtProgress(): void {
+    if (this.rings === undefined || this.state === 'closed') return;
+    const delta = (this.rings.progress[this.slot] - (this.#taken % 0x1_0000_0000)) >>> 0;
+    if (delta <= this.#queued - this.#taken) this.#taken += delta;
+  }
+
+  #command(kind: number, argument: number): void {
+    if (this.state === 'connecting') {
+      this.#defer((connection) => connection.#command(kind, argument));
+      return;
+    }
+    if (this.state !== 'open' || this.rings === undefined) return;
+    this.rings.commands.simple(kind, this.slot, this.generation, argument);
+    if (!this.#engine.inTurn) this.rings.commands.publish();
+  }
+
+  #end(kind: number, reason: CloseReason, message: string | undefined): void {
+    if (this.state === 'connecting') {
+      this.abandoned = true;
+      this.#deferred = undefined;
+      this.state = 'closing';
+      this.#engine.closeUnopened(this, reason, message);
+      return;
+    }
+    const isAbortOfClosing = kind === CommandKind.abort && this.state === 'closing';
+    if ((this.state !== 'open' && !isAbortOfClosing) || this.rings === undefined) return;
+    if (this.state === 'open') this.closeMessage = message;
+    this.state = 'closing';
+    this.rings.commands.simple(kind, this.slot, this.generation, REASON_CODES.get(reason) ?? 0);
+    if (!this.#engine.inTurn) this.rings.commands.publish();
+  }
+}

@@ -1,0 +1,552 @@
+/**
+ * The engine on the addon: io_uring or epoll. Reactors put what happened into rings, `#takeEvents` takes it out and calls
+ * handlers; what handlers want goes back through the command rings. Per batch, not per message, something crosses.
+ */
+import { getSystemErrorName } from 'node:util';
+import { BatchKeeper } from './batch-keeper.js';
+import { closeInfo, closeMessage } from './close-info.js';
+import type {
+  CloseInfo,
+  Connection,
+  ConnectOptions,
+  DriverName,
+  Engine,
+  EngineOptions,
+  Handler,
+  Kept,
+  Listener,
+  ListenOptions,
+} from './engine.js';
+import { loadAddon } from './load-addon.js';
+import {
+  type Addon,
+  allocateRings,
+  Control,
+  type EngineHandle,
+  EVENT_BYTES,
+  EVENT_DESCRIPTORS,
+  EventKind,
+  SLOTS,
+} from './native.js';
+import { type HandlerEntry, NativeConnection } from './native-connection.js';
+import { toNativeConnect, toNativeListen } from './native-options.js';
+import { defaultReactors } from './reactor-count.js';
+import { ReactorRings } from './reactor-rings.js';
+import { resolveBytes, resolveConnectOptions, resolveListenOptions } from './resolve-options.js';
+import { CLOSE_REASONS, type CloseReason, COUNTERS, type CounterName, ENGINE_LIMITS } from './tables.gen.js';
+
+const BYTES_MASK = EVENT_BYTES - 1;
+const DESCRIPTOR_MASK = EVENT_DESCRIPTORS - 1;
+const UINT32 = 0x1_0000_0000;
+const MAX_REACTORS = 64;
+
+/** A frame over 64 KB, which came as a block of its own. */
+interface LargeFrame {
+  readonly bytes: Uint8Array;
+  readonly low: number;
+  readonly high: number;
+  readonly offset: number;
+}
+
+class NativeListener implements Listener {
+  readonly address: Listener['address'];
+  readonly id: number;
+  readonly entry: HandlerEntry;
+  readonly highWaterMark: number;
+  readonly closed: Promise<void>;
+  markClosed!: () => void;
+  referenced = true;
+  readonly #engine: NativeEngine;
+  #closing = false;
+
+  constructor(
+    engine: NativeEngine,
+    id: number,
+    address: Listener['address'],
+    entry: HandlerEntry,
+    highWaterMark: number,
+  ) {
+    this.#engine = engine;
+    this.id = id;
+    this.address = address;
+    this.entry = entry;
+    this.highWaterMark = highWaterMark;
+    this.closed = new Promise((resolve) => {
+      this.markClosed = resolve;
+    });
+  }
+
+  get connections(): number {
+    return this.#engine.connectionsOf(this.id);
+  }
+
+  close(): Promise<void> {
+    if (!this.#closing) {
+      this.#closing = true;
+      this.#engine.closeListener(this.id);
+    }
+    return this.closed;
+  }
+
+  ref(): void {
+    if (this.referenced) return;
+    this.referenced = true;
+    this.#engine.addRef();
+  }
+
+  unref(): void {
+    if (!this.referenced) return;
+    this.referenced = false;
+    this.#engine.dropRef();
+  }
+}
+
+export class NativeEngine implements Engine {
+  readonly name: DriverName;
+  readonly reason: string;
+  readonly reactors: number;
+
+  // For connections:
+  readonly addon: Addon;
+  readonly blockAddress = new Uint32Array(2);
+  /** The bytes of the batch that is being delivered, and whose they are. */
+  batchBytes: Uint8Array | undefined = undefined;
+  batchReactor = 0;
+  batchLarge: LargeFrame | undefined = undefined;
+  /** Commands refer to the batch's bytes. */
+  batchPassedOn = false;
+  /** Commands are published together at the end of the turn. */
+  inTurn = false;
+
+  readonly #handle: EngineHandle;
+  readonly #rings: readonly ReactorRings[];
+  readonly #listeners = new Map<number, NativeListener>();
+  readonly #connecting = new Map<number, NativeConnection>();
+  readonly #entries = new WeakMap<Handler, HandlerEntry>();
+  readonly #keeper = new BatchKeeper();
+  readonly #touched: HandlerEntry[] = [];
+  /** Where the bytes of the batch end, for `keep`. */
+  #batchEnd = 0;
+  #turn = 0;
+  #nowMs = 0;
+  #refs = 0;
+  #nextToken = 1;
+  #running: number;
+  #closing: Promise<void> | undefined = undefined;
+  #markStopped: () => void = () => {};
+  #releaseScheduled = false;
+
+  constructor(addon: Addon, created: Created, memory: readonly ReturnType<typeof allocateRings>[], reactors: number) {
+    this.addon = addon;
+    this.#handle = created.handle;
+    this.name = created.driver;
+    this.reason = created.reason;
+    this.reactors = reactors;
+    const flush = () => addon.flushCommands(this.#handle);
+    this.#rings = memory.map((rings, index) => new ReactorRings(index, rings, flush));
+    this.#running = memory.length;
+    // Woken by the doorbell; where Node's loop drives the reactor nobody sleeps.
+    if (reactors > 0) for (const { control } of this.#rings) Atomics.store(control, Control.jsSleeping, 1);
+    created.events.take = () => this.#takeEvents();
+  }
+
+  async listen(options: ListenOptions, handler: Handler): Promise<Listener> {
+    if (this.#closing) throw new Error('the engine is closed');
+    const resolved = resolveListenOptions(options);
+    const bound = this.addon.listen(this.#handle, toNativeListen(resolved));
+    if (typeof bound === 'number') throw listenError(bound, options);
+    const address = 'path' in resolved.address ? resolved.address : { host: bound.host, port: bound.port };
+    const { highWaterMark } = resolved.connection;
+    const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), highWaterMark);
+    this.#listeners.set(bound.id, listener);
+    this.addRef();
+    return listener;
+  }
+
+  connect(options: ConnectOptions, handler: Handler): Connection {
+    const resolved = resolveConnectOptions(options);
+    const isPath = 'path' in resolved.address;
+    const connection = new NativeConnection(
+      this,
+      this.#entryOf(handler),
+      resolved.connection.highWaterMark,
+      'connecting',
+      'path' in resolved.address ? resolved.address.path : resolved.address.host,
+      'path' in resolved.address ? 0 : resolved.address.port,
+    );
+    this.addRef();
+    const token = this.#nextToken;
+    this.#nextToken = (this.#nextToken % (UINT32 - 2)) + 1;
+    this.#connecting.set(token, connection);
+    const error = this.#closing ? -1 : this.addon.connect(this.#handle, toNativeConnect(resolved), token);
+    if (error < 0) {
+      this.#connecting.delete(token);
+      this.closeUnopened(
+        connection,
+        this.#closing ? 'engine-closed' : 'connect-failed',
+        this.#closing
+          ? undefined
+          : `${isPath ? 'the path' : 'the address'} cannot be used: ${getSystemErrorName(error)}`,
+      );
+    }
+    return connection;
+  }
+
+  keep(bytes: Uint8Array, start: number, end: number): Kept {
+    if (bytes === this.batchBytes) return this.#keeper.keep(bytes, start, end, this.#batchEnd);
+    if (bytes === this.batchLarge?.bytes) return { bytes, start };
+    return { bytes: bytes.slice(start, end), start: 0 };
+  }
+
+  now(): number {
+    return this.inTurn ? this.#nowMs : performance.now();
+  }
+
+  every(intervalMs: number, callback: () => void): () => void {
+    const timer = setInterval(callback, intervalMs);
+    timer.unref();
+    return () => clearInterval(timer);
+  }
+
+  counters(): Record<CounterName, number> {
+    const values = new Float64Array(COUNTERS.length);
+    if (this.#running > 0) this.addon.counters(this.#handle, values);
+    return Object.fromEntries(COUNTERS.map(({ name }, i) => [name, values[i]])) as Record<CounterName, number>;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.addRef();
+    const stopped = new Promise<void>((resolve) => {
+      this.#markStopped = resolve;
+    });
+    this.addon.shutdown(this.#handle);
+    await stopped;
+    this.dropRef();
+    this.addon.destroy(this.#handle);
+  }
+
+  // --- for listeners and connections
+
+  addRef(): void {
+    if (++this.#refs === 1) this.addon.setRef(this.#handle, true);
+  }
+
+  dropRef(): void {
+    if (--this.#refs === 0) this.addon.setRef(this.#handle, false);
+  }
+
+  connectionsOf(listener: number): number {
+    return this.#running > 0 ? this.addon.listenerConnections(this.#handle, listener) : 0;
+  }
+
+  closeListener(listener: number): void {
+    if (this.#running > 0) this.addon.closeListener(this.#handle, listener);
+  }
+
+  /** An outgoing connection ends before it opened; its owner is told outside of its own call. */
+  closeUnopened(connection: NativeConnection, reason: CloseReason, message?: string): void {
+    setImmediate(() => this.#tellClosed(connection, closeInfo(reason, message ?? closeMessage(reason), undefined, 0)));
+  }
+
+  // --- events
+
+  /** Called by the addon; an exception that leaves it is an uncaught one, and what is left is offered again. */
+  #takeEvents(): void {
+    this.inTurn = true;
+    this.#nowMs = performance.now();
+    this.#turn++;
+    const rings = this.#rings;
+    for (let i = 0; i < rings.length; i++) rings[i].commands.rewind();
+    try {
+      for (let i = 0; i < rings.length; i++) this.#takeFrom(rings[i]);
+      this.#endBatch();
+    } finally {
+      this.inTurn = false;
+      this.batchBytes = undefined;
+      this.batchLarge = undefined;
+      for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
+      this.#release();
+    }
+    if (this.#running === 0) this.#markStopped();
+  }
+
+  #takeFrom(rings: ReactorRings): void {
+    const { control, descriptors, bytes, connections } = rings;
+    const head = Atomics.load(control, Control.eventHead);
+    let tail = rings.tail;
+    if (tail === head) return;
+    this.batchBytes = bytes;
+    this.batchReactor = rings.index;
+    this.#keeper.reset();
+    const last = ((head - 1) & DESCRIPTOR_MASK) << 2;
+    const batchEnd = (descriptors[last + 2] & BYTES_MASK) + descriptors[last + 3];
+    let budget = ENGINE_LIMITS.drainFrames;
+    try {
+      while (tail !== head && budget-- > 0) {
+        const at = (tail & DESCRIPTOR_MASK) << 2;
+        const slot = descriptors[at + 1];
+        const position = descriptors[at + 2];
+        const length = descriptors[at + 3];
+        // Taken before the handler runs: if it throws, the next call goes on behind it.
+        tail = (tail + 1) >>> 0;
+        rings.position = (position + length + 7) >>> 0;
+        if (descriptors[at] === EventKind.frame) {
+          const connection = connections[slot];
+          if (connection === undefined || connection.state !== 'open') continue;
+          const start = position & BYTES_MASK;
+          this.#batchEnd = batchEnd > start ? batchEnd : EVENT_BYTES;
+          const { entry } = connection;
+          if (entry.turn !== this.#turn) this.#touch(entry);
+          entry.handler.frame(connection, bytes, start, start + length);
+        } else {
+          this.#takeOther(rings, descriptors[at], slot, position & BYTES_MASK, length);
+        }
+      }
+    } finally {
+      rings.tail = tail;
+      Atomics.store(control, Control.eventTail, tail);
+      if (control[Control.jsSleeping] === 0 && this.reactors > 0) Atomics.store(control, Control.jsSleeping, 1);
+    }
+  }
+
+  #touch(entry: HandlerEntry): void {
+    entry.turn = this.#turn;
+    if (entry.handler.batchEnd) this.#touched.push(entry);
+  }
+
+  #endBatch(): void {
+    const touched = this.#touched;
+    while (touched.length > 0) touched.pop()?.handler.batchEnd?.();
+  }
+
+  #release(): void {
+    const rings = this.#rings;
+    let manyWait = false;
+    for (let i = 0; i < rings.length; i++) {
+      rings[i].release(this.batchPassedOn, rings);
+      manyWait = rings[i].releaseTaken(rings) || manyWait || rings[i].commands.hasSpilled;
+    }
+    this.batchPassedOn = false;
+    if (!manyWait || this.#releaseScheduled) return;
+    this.#releaseScheduled = true;
+    setImmediate(() => {
+      this.#releaseScheduled = false;
+      for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
+      this.#release();
+    });
+  }
+
+  #takeOther(rings: ReactorRings, kind: number, slot: number, place: number, length: number): void {
+    const connection = rings.connections[slot];
+    switch (kind) {
+      case EventKind.largeFrame:
+        this.#takeLargeFrame(connection, rings.bytes, place);
+        return;
+      case EventKind.open:
+        this.#takeOpen(rings, slot, place);
+        return;
+      case EventKind.close:
+        this.#takeClose(rings, slot, place);
+        return;
+      case EventKind.end:
+        if (connection?.state !== 'open') return;
+        if (connection.entry.handler.end) connection.entry.handler.end(connection);
+        else connection.close('peer-closed');
+        return;
+      case EventKind.drain:
+        if (connection === undefined) return;
+        connection.waitsForDrain = false;
+        if (connection.state === 'open') connection.entry.handler.drain?.(connection);
+        return;
+      case EventKind.idle:
+        if (connection?.state !== 'open') return;
+        if (!connection.entry.handler.idle?.(connection)) connection.close('idle-timeout');
+        return;
+      case EventKind.listenerClosed:
+        this.#takeListenerClosed(slot);
+        return;
+      case EventKind.stopped:
+        this.#running--;
+        return;
+      default:
+        throw new Error(`unknown event ${kind} (${length} bytes) from the native engine`);
+    }
+  }
+
+  #takeLargeFrame(connection: NativeConnection | undefined, ring: Uint8Array, place: number): void {
+    const low = word(ring, place);
+    const high = word(ring, place + 4);
+    const offset = word(ring, place + 8);
+    const length = word(ring, place + 12);
+    const bytes = new Uint8Array(this.addon.openBlock(low, high, offset, length));
+    if (connection?.state !== 'open') return;
+    if (connection.entry.turn !== this.#turn) this.#touch(connection.entry);
+    this.batchLarge = { bytes, low, high, offset };
+    try {
+      connection.entry.handler.frame(connection, bytes, 0, length);
+    } finally {
+      this.batchLarge = undefined;
+    }
+  }
+
+  #takeOpen(rings: ReactorRings, slot: number, place: number): void {
+    const ring = rings.bytes;
+    const generation = word(ring, place);
+    const listenerId = word(ring, place + 4);
+    const token = word(ring, place + 8);
+    const port = word(ring, place + 12);
+    const addressLength = word(ring, place + 16);
+    let address = '';
+    for (let i = 0; i < addressLength; i++) address += String.fromCharCode(ring[place + 20 + i]);
+    let connection: NativeConnection | undefined;
+    if (listenerId === 0) {
+      connection = this.#connecting.get(token);
+      this.#connecting.delete(token);
+    } else {
+      const listener = this.#listeners.get(listenerId) ?? this.#closedListeners.get(listenerId);
+      if (listener) {
+        connection = new NativeConnection(this, listener.entry, listener.highWaterMark, 'connecting', address, port);
+        this.addRef();
+      }
+    }
+    if (connection === undefined) throw new Error(`a connection of unknown origin (listener ${listenerId})`);
+    rings.connections[slot] = connection;
+    if (connection.abandoned) {
+      connection.abandoned = false;
+      connection.opened(rings, slot, generation, address, port);
+      connection.abort();
+      connection.abandoned = true;
+      return;
+    }
+    connection.opened(rings, slot, generation, address, port);
+    connection.entry.handler.open?.(connection);
+  }
+
+  #takeClose(rings: ReactorRings, slot: number, place: number): void {
+    const ring = rings.bytes;
+    const code = word(ring, place);
+    const error = word(ring, place + 4);
+    const sent = wide(ring, place + 8);
+    const token = word(ring, place + 32);
+    const opened = word(ring, place + 36) !== 0;
+    let connection: NativeConnection | undefined;
+    if (opened) {
+      connection = rings.connections[slot];
+      rings.connections[slot] = undefined;
+    } else {
+      connection = this.#connecting.get(token);
+      this.#connecting.delete(token);
+    }
+    if (connection === undefined || connection.abandoned) return;
+    const reason = CLOSE_REASONS[code].name;
+    const numbers = { declared: signed(wide(ring, place + 16)), limit: wide(ring, place + 24) };
+    const errorCode = error === 0 ? undefined : getSystemErrorName(-error);
+    const message = connection.closeMessage ?? closeMessage(reason, numbers) + (errorCode ? ` (${errorCode})` : '');
+    this.#tellClosed(connection, closeInfo(reason, message, errorCode, sent));
+  }
+
+  #tellClosed(connection: NativeConnection, info: CloseInfo): void {
+    if (connection.state === 'closed') return;
+    connection.state = 'closed';
+    if (connection.referenced) this.dropRef();
+    connection.entry.handler.close?.(connection, info);
+  }
+
+  /** Listeners whose socket is closed while connections they accepted are still on their way through the rings. */
+  readonly #closedListeners = new Map<number, NativeListener>();
+
+  #takeListenerClosed(id: number): void {
+    const listener = this.#listeners.get(id);
+    if (listener === undefined) return;
+    this.#listeners.delete(id);
+    if (this.#rings.length > 1) this.#closedListeners.set(id, listener);
+    if (listener.referenced) this.dropRef();
+    listener.referenced = false;
+    listener.markClosed();
+  }
+
+  #entryOf(handler: Handler): HandlerEntry {
+    let entry = this.#entries.get(handler);
+    if (entry === undefined) {
+      entry = { handler, turn: 0 };
+      this.#entries.set(handler, entry);
+    }
+    return entry;
+  }
+}
+
+interface Created {
+  readonly handle: EngineHandle;
+  readonly driver: 'io_uring' | 'epoll';
+  readonly reason: string;
+  readonly events: { take: () => void };
+}
+
+/** The native engine, or the sentence why there is none. */
+export function createNativeEngine(
+  options: EngineOptions,
+): { engine: Engine; reason?: undefined } | { reason: string } {
+  const kind = options.kind ?? 'auto';
+  if (kind === 'portable') return { reason: 'the portable engine was asked for' };
+  const loaded = loadAddon();
+  if (loaded.error !== undefined) return { reason: loaded.error };
+  const addon = loaded.addon as Addon;
+  const reactors = resolveReactors(options.reactors ?? 'auto');
+  const memory = Array.from({ length: Math.max(1, reactors) }, allocateRings);
+  const events = { take: () => {} };
+  const created = addon.createEngine(
+    {
+      kind,
+      reactors,
+      maxEngineBytes: resolveBytes('maxEngineBytes', options.maxEngineBytes, ENGINE_LIMITS.maxEngineBytes),
+      maxPartialBytes: resolveBytes('maxPartialBytes', options.maxPartialBytes, ENGINE_LIMITS.maxPartialBytes),
+    },
+    memory,
+    () => events.take(),
+  );
+  if (created.error !== undefined) return { reason: created.error };
+  return { engine: new NativeEngine(addon, { ...created, events }, memory, reactors) };
+}
+
+function resolveReactors(reactors: number | 'auto'): number {
+  if (reactors === 'auto') return defaultReactors();
+  if (!Number.isInteger(reactors) || reactors < 0 || reactors > MAX_REACTORS) {
+    throw new RangeError(`reactors is ${reactors}: it must be 'auto' or an integer from 0 to ${MAX_REACTORS}`);
+  }
+  return reactors;
+}
+
+function listenError(errno: number, options: ListenOptions): Error {
+  const code = getSystemErrorName(errno);
+  const where = options.path ?? `${options.host ?? '127.0.0.1'}:${options.port}`;
+  const error = new Error(`listen ${code}: ${where}`);
+  const port = options.port === undefined ? {} : { port: options.port };
+  return Object.assign(error, {
+    code,
+    errno,
+    syscall: 'listen',
+    address: options.path ?? options.host ?? '127.0.0.1',
+    ...port,
+  });
+}
+
+/** The machine's byte order is the one that the addon wrote in: little-endian on every platform it is built for. */
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
+}
+
+function wide(bytes: Uint8Array, at: number): number {
+  return word(bytes, at) + word(bytes, at + 4) * UINT32;
+}
+
+function signed(value: number): number {
+  return value >= 2 ** 63 ? value - 2 ** 64 : value;
+}
+
+/** How many connections one engine can hold. */
+export const MAX_NATIVE_CONNECTIONS = SLOTS;

@@ -1,0 +1,66 @@
+/** Checked options in the flat form that the addon reads. */
+import type { ResolvedFraming } from '../framing/validate-framing.js';
+import type { NativeConnectionOptions, NativeFraming, NativeListenOptions } from './native.js';
+import type {
+  ResolvedAddress,
+  ResolvedConnectionOptions,
+  ResolvedConnectOptions,
+  ResolvedListenOptions,
+} from './resolve-options.js';
+import { ENGINE_LIMITS } from './tables.gen.js';
+
+const FORMATS = { 'length-field': 0, delimiter: 1, varint: 2, raw: 3 } as const;
+
+const NO_FRAMING: NativeFraming = {
+  format: FORMATS.raw,
+  maxFrameLength: ENGINE_LIMITS.maxFrameLength,
+  lengthFieldOffset: 0,
+  lengthFieldLength: 4,
+  littleEndian: false,
+  lengthAdjustment: 0,
+  initialBytesToStrip: 0,
+  headerLength: 0,
+  delimiter: new Uint8Array(0),
+  stripDelimiter: true,
+  stripCarriageReturn: false,
+  acceptUnterminated: false,
+};
+
+export function toNativeListen(options: ResolvedListenOptions): NativeListenOptions {
+  return {
+    ...toNativeConnection(options.address, options.connection, ENGINE_LIMITS.connectTimeoutMs),
+    backlog: options.backlog,
+    reusePort: options.reusePort,
+    maxConnections: options.maxConnections,
+    maxConnectionsPerIp: options.maxConnectionsPerIp,
+    limitLoopback: !options.loopbackExempt,
+  };
+}
+
+export function toNativeConnect(options: ResolvedConnectOptions): NativeConnectionOptions {
+  return toNativeConnection(options.address, options.connection, options.connectTimeoutMs);
+}
+
+function toNativeConnection(
+  address: ResolvedAddress,
+  options: ResolvedConnectionOptions,
+  connectTimeoutMs: number,
+): NativeConnectionOptions {
+  const { framing, ...rest } = options;
+  const place = 'path' in address ? { path: address.path, host: '', port: 0 } : { path: '', ...address };
+  return { ...rest, ...place, connectTimeoutMs, framing: toNativeFraming(framing) };
+}
+
+function toNativeFraming(framing: ResolvedFraming): NativeFraming {
+  switch (framing.format) {
+    case 'length-field': {
+      const { byteOrder, format, ...rest } = framing;
+      return { ...NO_FRAMING, ...rest, format: FORMATS[format], littleEndian: byteOrder === 'little' };
+    }
+    case 'delimiter':
+    case 'varint':
+      return { ...NO_FRAMING, ...framing, format: FORMATS[framing.format] };
+    case 'raw':
+      return NO_FRAMING;
+  }
+}

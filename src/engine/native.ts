@@ -1,0 +1,153 @@
+/**
+ * Everything native, declared in one place: what the addon exports, and how the memory that a reactor and JavaScript share
+ * is laid out. native/addon.cc and native/base/shared_layout.h hold the same.
+ */
+
+/** An engine inside the addon. */
+export type EngineHandle = { readonly brand: unique symbol };
+
+/** One reactor's rings, allocated here and filled by both sides. */
+export interface RingMemory {
+  readonly control: Uint32Array;
+  readonly descriptors: Uint32Array;
+  readonly bytes: Uint8Array;
+  readonly commands: Uint32Array;
+  readonly progress: Uint32Array;
+}
+
+export interface NativeFraming {
+  /** 0 length-field, 1 delimiter, 2 varint, 3 raw */
+  readonly format: number;
+  readonly maxFrameLength: number;
+  readonly lengthFieldOffset: number;
+  readonly lengthFieldLength: number;
+  readonly littleEndian: boolean;
+  readonly lengthAdjustment: number;
+  readonly initialBytesToStrip: number;
+  readonly headerLength: number;
+  readonly delimiter: Uint8Array;
+  readonly stripDelimiter: boolean;
+  readonly stripCarriageReturn: boolean;
+  readonly acceptUnterminated: boolean;
+}
+
+export interface NativeConnectionOptions {
+  /** Empty: a TCP address. */
+  readonly path: string;
+  readonly host: string;
+  readonly port: number;
+  readonly framing: NativeFraming;
+  readonly idleTimeoutMs: number;
+  readonly partialFrameTimeoutMs: number;
+  readonly writeStallTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly highWaterMark: number;
+  readonly lowWaterMark: number;
+  readonly maxBufferedBytes: number;
+  readonly noDelay: boolean;
+  readonly keepAliveMs: number;
+}
+
+export interface NativeListenOptions extends NativeConnectionOptions {
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerIp: number;
+  readonly limitLoopback: boolean;
+}
+
+export interface NativeEngineOptions {
+  readonly kind: 'io_uring' | 'epoll' | 'auto';
+  readonly reactors: number;
+  readonly maxEngineBytes: number;
+  readonly maxPartialBytes: number;
+}
+
+export interface Addon {
+  /** `onEvents` is called when the rings hold something; what it leaves is offered again. */
+  createEngine(
+    options: NativeEngineOptions,
+    memory: readonly RingMemory[],
+    onEvents: () => void,
+  ): { handle: EngineHandle; driver: 'io_uring' | 'epoll'; reason: string; error?: undefined } | { error: string };
+  /** The bound address, or a negative errno. */
+  listen(engine: EngineHandle, options: NativeListenOptions): { id: number; host: string; port: number } | number;
+  /** 0 or a negative errno; an open or a close event with the token follows. */
+  connect(engine: EngineHandle, options: NativeConnectionOptions, token: number): number;
+  /** A listener-closed event follows. */
+  closeListener(engine: EngineHandle, id: number): void;
+  listenerConnections(engine: EngineHandle, id: number): number;
+  /** A command ring is full: the reactors should take commands now. */
+  flushCommands(engine: EngineHandle): void;
+  /** Whether the engine keeps Node's loop alive. */
+  setRef(engine: EngineHandle, referenced: boolean): void;
+  /** Everything closes; a stopped event follows from each reactor. */
+  shutdown(engine: EngineHandle): void;
+  /** After the last stopped event. The handle must not be used again. */
+  destroy(engine: EngineHandle): void;
+  /** Adds every reactor's counters to `out`, in the order of the table. */
+  counters(engine: EngineHandle, out: Float64Array): void;
+  /** The bytes of a block; takes one reference over. */
+  openBlock(low: number, high: number, offset: number, length: number): ArrayBuffer;
+  /** One more reference, for a command. */
+  refBlock(low: number, high: number): void;
+  /** Copies bytes into a new block, whose address it writes to `address`; false: out of memory. */
+  makeBlock(bytes: Uint8Array, start: number, end: number, address: Uint32Array): boolean;
+  /** What of io_uring this machine has, found by trying. */
+  describe(): { name: string; found: boolean; sentence: string }[];
+}
+
+// --- native/base/shared_layout.h
+
+export const Control = {
+  eventHead: 0,
+  eventTail: 16,
+  bytesTail: 32,
+  commandHead: 48,
+  commandTail: 64,
+  jsSleeping: 80,
+  words: 112,
+} as const;
+
+export const EventKind = {
+  frame: 1,
+  largeFrame: 2,
+  open: 3,
+  end: 4,
+  drain: 5,
+  idle: 6,
+  close: 7,
+  listenerClosed: 8,
+  stopped: 9,
+} as const;
+
+export const CommandKind = {
+  wrap: 0,
+  send: 1,
+  sendBlock: 2,
+  close: 3,
+  abort: 4,
+  shutdown: 5,
+  pause: 6,
+  resume: 7,
+  wantDrain: 8,
+} as const;
+
+export const EVENT_DESCRIPTORS = 8192;
+export const EVENT_BYTES = 1 << 20;
+export const COMMAND_WORDS = 1 << 18;
+export const SLOTS = 1 << 18;
+
+/** Words of each command before its inline bytes. */
+export const SEND_WORDS = 7;
+export const SEND_BLOCK_WORDS = 8;
+
+export function allocateRings(): RingMemory {
+  return {
+    control: new Uint32Array(Control.words),
+    descriptors: new Uint32Array(EVENT_DESCRIPTORS * 4),
+    bytes: new Uint8Array(EVENT_BYTES),
+    commands: new Uint32Array(COMMAND_WORDS),
+    progress: new Uint32Array(SLOTS),
+  };
+}
