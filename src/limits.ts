@@ -19,6 +19,12 @@ export const LIMITS = {
     unit: 'tasks',
     why: 'about 10 s of work at 10,000/s; what waits longer times out anyway',
   },
+  maxQueuedBytes: { value: 268_435_456, unit: 'bytes', why: 'payloads waiting for a backend, of all clients' },
+  maxPipelined: {
+    value: 1_024,
+    unit: 'tasks',
+    why: 'unanswered of one plain or lines client; beyond it we stop reading from it',
+  },
   deadlineMs: { value: 10_000, unit: 'ms', why: 'where the request brings no budget; a person waits no longer' },
   maxInFlight: { value: 1_024, unit: 'tasks', why: 'per backend, sent and unanswered; Envoy has the same default' },
   maxAttempts: { value: 3, unit: 'attempts', why: 'the first and two more, each to another backend' },

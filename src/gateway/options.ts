@@ -112,3 +112,14 @@ export interface GatewayConfig {
   readonly maxQueuedTotal: number;
   readonly drainGraceMs: number;
 }
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+/** `event` is a stable dotted name (`link.lost`), the fields what it is about. */
+export type Log = (level: LogLevel, event: string, fields: Record<string, unknown>) => void;
+
+/** Where a link connects to. */
+export interface LinkAddress {
+  readonly host?: string;
+  readonly port?: number;
+  readonly path?: string;
+}

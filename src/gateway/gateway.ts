@@ -1,0 +1,186 @@
+/**
+ * The gateway: listeners for clients, pools of backends, and the relay of tasks between them, on any engine. One per JavaScript
+ * thread; the engine is the caller's and is not closed here.
+ */
+import { lookup } from 'node:dns/promises';
+import type { CloseInfo, Engine, Listener } from '../engine/engine.js';
+import { limits } from '../limits.js';
+import type { BackendConnection } from './backend-connection.js';
+import { Drain, type DrainReport } from './drain.js';
+import { ClientListener } from './listener.js';
+import type { GatewayConfig, Log } from './options.js';
+import { Pool } from './pool.js';
+import { Relay } from './relay.js';
+import { type GatewayReport, makeReport } from './report.js';
+import type { ClientCounters, Session } from './session.js';
+
+export interface GatewayDeps {
+  readonly engine: Engine;
+  /** In [0, 1). Default Math.random. */
+  readonly random?: () => number;
+  /** Default: nothing is logged. */
+  readonly log?: Log;
+  /** All IP addresses of a name. Default: the system's resolver. */
+  readonly resolve?: (host: string) => Promise<readonly string[]>;
+}
+
+export interface Gateway {
+  /** Bound addresses, once started, in the order of the configuration's listeners. */
+  readonly addresses: readonly { readonly name: string; readonly address: Listener['address'] }[];
+  /** Some backend of every pool has an open link. */
+  readonly ready: boolean;
+  /** Listens, and begins to connect. Does not wait for backends. @throws what `Engine.listen` throws; nothing is left open then. */
+  start(): Promise<void>;
+  /**
+   * Stops accepting, says going-away, finishes what is in flight, flushes, closes. What is open after `graceMs` (default
+   * `drainGraceMs`) is answered UNAVAILABLE and counted in `cut`. A second call answers with the first one's promise.
+   */
+  drain(graceMs?: number): Promise<DrainReport>;
+  /** At once: every open task is answered UNAVAILABLE, every connection closed. Also ends a drain. */
+  close(): Promise<void>;
+  stats(): GatewayReport;
+}
+
+export function createGateway(config: GatewayConfig, deps: GatewayDeps): Gateway {
+  return new RunningGateway(config, deps);
+}
+
+class RunningGateway implements Gateway {
+  readonly #config: GatewayConfig;
+  readonly #engine: Engine;
+  readonly #log: Log;
+  readonly #relay: Relay;
+  readonly #pools: Pool[];
+  readonly #listeners: ClientListener[];
+  readonly #clientCounters: ClientCounters = {
+    protocolErrors: 0,
+    ignoredFrames: 0,
+    failuresClosed: 0,
+    pauses: 0,
+    closeReasons: new Map(),
+  };
+  #clients = 0;
+  #stopTicking: () => void = () => {};
+  #drain: Drain | undefined;
+
+  constructor(config: GatewayConfig, deps: GatewayDeps) {
+    const { engine, random = Math.random, log = () => {}, resolve = lookUp } = deps;
+    this.#config = config;
+    this.#engine = engine;
+    this.#log = log;
+    this.#relay = new Relay({ engine, log, random, maxQueuedTotal: config.maxQueuedTotal });
+    const { table } = this.#relay;
+    const maxRequestBytes = Math.max(0, ...config.listeners.map(({ maxFrameLength }) => maxFrameLength));
+    const events = this.#relay;
+    events.onLinkClosed = (link, info) => this.#countLink(link, info);
+    this.#pools = config.pools.map(
+      (pool) => new Pool(pool, { engine, table, events, random, log, resolve, maxRequestBytes }),
+    );
+    for (const { route, pool, orderBy } of config.routes) this.#relay.setRoute(route, this.#pool(pool), orderBy);
+    this.#listeners = config.listeners.map((listener) => this.#listener(listener));
+  }
+
+  get addresses(): { name: string; address: Listener['address'] }[] {
+    return this.#listeners.flatMap(({ name, address }) => (address === undefined ? [] : [{ name, address }]));
+  }
+
+  get ready(): boolean {
+    return this.#drain === undefined && this.#pools.every((pool) => pool.reachable);
+  }
+
+  async start(): Promise<void> {
+    const now = this.#engine.now();
+    for (const pool of this.#pools) pool.start(now);
+    this.#stopTicking = this.#engine.every(limits.tickMs, () => this.#tick());
+    try {
+      for (const listener of this.#listeners) await listener.listen(this.#engine);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  drain(graceMs = this.#config.drainGraceMs): Promise<DrainReport> {
+    if (this.#drain === undefined) {
+      this.#log('info', 'gateway.draining', { open: this.#relay.tracker.open, graceMs });
+      this.#relay.draining = true;
+      this.#drain = new Drain(this.#drainTarget(), this.#engine.now(), graceMs);
+      for (const listener of this.#listeners) listener.goAway(graceMs);
+      for (const pool of this.#pools) pool.sayGoingAway(graceMs);
+    }
+    return this.#drain.done;
+  }
+
+  async close(): Promise<void> {
+    this.#relay.draining = true;
+    const cut = this.#relay.cut();
+    if (cut > 0) this.#log('warn', 'gateway.cut', { tasks: cut });
+    if (this.#drain === undefined) this.#hangUp();
+    else this.#drain.finish(this.#engine.now(), cut);
+    await Promise.all(this.#listeners.map((listener) => listener.stop()));
+  }
+
+  stats(): GatewayReport {
+    return makeReport({
+      engine: this.#engine,
+      relay: this.#relay,
+      pools: this.#pools,
+      listeners: this.#listeners,
+      clientCounters: this.#clientCounters,
+      draining: this.#drain !== undefined,
+    });
+  }
+
+  #tick(): void {
+    const now = this.#engine.now();
+    for (const pool of this.#pools) pool.tick(now);
+    this.#relay.tick(now);
+    this.#drain?.tick(now);
+  }
+
+  #pool(name: string): Pool {
+    const pool = this.#pools.find(({ config }) => config.name === name);
+    if (pool === undefined) throw new RangeError(`routes name the pool '${name}', which does not exist`);
+    return pool;
+  }
+
+  #listener(config: GatewayConfig['listeners'][number]): ClientListener {
+    return new ClientListener({
+      context: { config, relay: this.#relay, log: this.#log, counters: this.#clientCounters },
+      nextNumber: () => (this.#clients = (this.#clients + 1) | 0),
+      byClient: this.#config.pools.some(({ strategy }) => strategy === 'consistent-hash'),
+    });
+  }
+
+  #countLink(_link: BackendConnection, info: CloseInfo): void {
+    const { closeReasons } = this.#clientCounters;
+    closeReasons.set(info.reason, (closeReasons.get(info.reason) ?? 0) + 1);
+  }
+
+  #drainTarget(): ConstructorParameters<typeof Drain>[0] {
+    const relay = this.#relay;
+    return {
+      get open() {
+        return relay.tracker.open;
+      },
+      unflushed: () => this.#sessions().filter(({ connection }) => connection.bufferedAmount > 0).length,
+      cut: () => relay.cut(),
+      hangUp: () => this.#hangUp(),
+    };
+  }
+
+  #sessions(): Session[] {
+    return this.#listeners.flatMap((listener) => [...listener.sessions]);
+  }
+
+  #hangUp(): void {
+    this.#stopTicking();
+    for (const listener of this.#listeners) listener.hangUp();
+    for (const pool of this.#pools) pool.stop();
+  }
+}
+
+async function lookUp(host: string): Promise<string[]> {
+  const addresses = await lookup(host, { all: true });
+  return addresses.map(({ address }) => address);
+}

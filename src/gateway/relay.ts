@@ -1,0 +1,524 @@
+/**
+ * The way of a task: from a client's session to a backend's link and back. Everything that ends a task goes through here, and
+ * through the tracker. No I/O of its own, no timer, nothing allocated per task.
+ */
+import type { CloseInfo, Engine } from '../engine/engine.js';
+import { Status } from '../engine/tables.gen.js';
+import { limits } from '../limits.js';
+import { Flag } from '../protocol/rmp.js';
+import type { BackendConnection, LinkCounters, LinkEvents } from './backend-connection.js';
+import { DeadlineWheel } from './deadline-wheel.js';
+import { InFlightIndex } from './in-flight-index.js';
+import type { Log, RouteConfig } from './options.js';
+import { OrderGroups } from './order-groups.js';
+import type { Pool } from './pool.js';
+import type { TaskQueue } from './queue.js';
+import { Sentence } from './sentence.js';
+import { AttemptEnd, type TaskOwner, TaskState, TaskTable } from './task-table.js';
+import { Outcome, Tracker } from './tracker.js';
+
+interface Waiting {
+  push(slot: number): void;
+}
+
+interface Route {
+  readonly pool: Pool;
+  readonly orderBy: RouteConfig['orderBy'];
+  readonly groups: OrderGroups;
+}
+
+export interface RelayCounters extends LinkCounters {
+  /** Further attempts, after the first. */
+  retries: number;
+  /** Tasks that could have been tried again but for the budget. */
+  retriesDenied: number;
+  /** Partial responses passed on. */
+  partials: number;
+}
+
+export interface RelayOptions {
+  readonly engine: Engine;
+  readonly log: Log;
+  readonly random: () => number;
+  readonly maxQueuedTotal: number;
+}
+
+/** Keys of clients without an affinity key, beside the 32 bits of hashes. */
+const CLIENT_KEYS = 2 ** 32;
+/** Owners stopped by a full queue read on below this share of it. */
+const RESUME_SHARE = 0.9;
+
+export class Relay implements LinkEvents {
+  readonly table: TaskTable;
+  readonly tracker: Tracker;
+  /** Requests of rmp clients, by client and id. */
+  readonly inFlight: InFlightIndex;
+  readonly counters: RelayCounters = {
+    lateResponses: 0,
+    unknownResponses: 0,
+    ignoredFrames: 0,
+    protocolErrors: 0,
+    retries: 0,
+    retriesDenied: 0,
+    partials: 0,
+  };
+  /** New tasks are refused. */
+  draining = false;
+  /** Told of each ended link, for counting. */
+  onLinkClosed: (link: BackendConnection, info: CloseInfo) => void = () => {};
+  queued = 0;
+  queuedBytes = 0;
+
+  readonly #engine: Engine;
+  readonly #log: Log;
+  readonly #maxQueued: number;
+  readonly #wheel: DeadlineWheel;
+  readonly #routes: (Route | undefined)[] = [];
+  readonly #stopped = new Set<TaskOwner>();
+  #pumping = false;
+  #closed = false;
+
+  constructor(options: RelayOptions) {
+    this.#engine = options.engine;
+    this.#log = options.log;
+    this.#maxQueued = options.maxQueuedTotal;
+    this.table = new TaskTable((capacity) => this.#wheel.grow(capacity));
+    this.tracker = new Tracker(this.table);
+    this.inFlight = new InFlightIndex(this.table, options.random() * 2 ** 32);
+    this.#wheel = new DeadlineWheel(this.table.capacity, limits.tickMs);
+    // Armed before its first tick the wheel would walk from time 0.
+    this.#wheel.advance(options.engine.now(), () => {});
+  }
+
+  setRoute(route: number, pool: Pool, orderBy: RouteConfig['orderBy']): void {
+    while (this.#routes.length <= route) this.#routes.push(undefined);
+    this.#routes[route] = { pool, orderBy, groups: new OrderGroups(this.table) };
+  }
+
+  now(): number {
+    return this.#engine.now();
+  }
+
+  /** A new task of this owner. `clientId`, `key`: signed 32 bits; `flags`: only those that are passed on. */
+  receive(owner: TaskOwner, clientId: number, route: number, flags: number, key: number): number {
+    const { table } = this;
+    const slot = this.tracker.receive();
+    table.own(slot, owner);
+    table.clientId[slot] = clientId;
+    table.route[slot] = route;
+    table.flags[slot] = flags;
+    table.key[slot] = key;
+    table.receivedMs[slot] = this.#engine.now();
+    return slot;
+  }
+
+  /**
+   * Sends the task or lets it wait. `bytes` are those of the frame being delivered.
+   * @param budgetMs 0: the pool's default
+   * @param keyed the task's key is its affinity key; else `orderBy: key` goes by client
+   */
+  submit(slot: number, budgetMs: number, bytes: Uint8Array, start: number, end: number, keyed: boolean): void {
+    const { table } = this;
+    const now = table.receivedMs[slot];
+    const route = this.#routes[table.route[slot]];
+    if (route === undefined) {
+      this.#refuse(slot, Status.NOT_FOUND, Sentence.unknownRoute);
+      return;
+    }
+    if (this.draining) {
+      this.#refuse(slot, Status.UNAVAILABLE, Sentence.draining);
+      return;
+    }
+    const { pool } = route;
+    pool.budget.onRequest(now);
+    const deadline = now + (budgetMs === 0 ? pool.config.deadlineMs : budgetMs);
+    table.deadlineMs[slot] = deadline;
+    this.#wheel.arm(slot, deadline);
+    if (route.orderBy !== 'none' && !this.#mayGo(slot, route, keyed)) {
+      this.#enqueue(slot, table.order[slot]!.waiting, bytes, start, end);
+      return;
+    }
+    const queue = pool.queueFor(end - start);
+    if (queue.size > 0 || !this.#send(slot, pool, now, -1, bytes, start, end)) {
+      this.#enqueue(slot, queue, bytes, start, end);
+    }
+  }
+
+  /** Bytes of the task's own (a payload that was rewritten): they need no further copy. */
+  own(slot: number, bytes: Uint8Array): void {
+    this.table.bytes[slot] = bytes;
+    this.table.bytesStart[slot] = 0;
+    this.table.bytesEnd[slot] = bytes.length;
+  }
+
+  /** By the client. */
+  cancel(slot: number): void {
+    this.#finish(slot, Outcome.cancelled, Status.CANCELLED, 0, Sentence.cancelled);
+  }
+
+  /** The client left: nobody is answered. No-reply requests under way go on, nobody waits for them. */
+  leave(owner: TaskOwner): void {
+    const { table } = this;
+    for (let slot = owner.firstTask; slot !== -1; ) {
+      const next = table.ownerNext[slot];
+      if (table.state[slot] === TaskState.done) this.release(slot);
+      else if (table.state[slot] === TaskState.sent && (table.flags[slot] & Flag.noReply) !== 0) table.disown(slot);
+      else this.#cancelSilently(slot);
+      slot = next;
+    }
+    this.#stopped.delete(owner);
+    this.#pumpAll();
+  }
+
+  /** An answer that waits for its turn; its bytes are those of the frame being delivered. */
+  keepAnswer(slot: number, bytes: Uint8Array, start: number, end: number): void {
+    this.#keep(slot, bytes, start, end);
+  }
+
+  /** The owner's last word on a settled task: the slot is free. */
+  release(slot: number): void {
+    this.table.disown(slot);
+    this.table.release(slot);
+  }
+
+  /** The owner takes partial responses again. */
+  grantMore(owner: TaskOwner): void {
+    const { table } = this;
+    for (let slot = owner.firstTask; slot !== -1; slot = table.ownerNext[slot]) {
+      if (table.ungranted[slot] > 0 && table.state[slot] === TaskState.sent) this.#grant(slot);
+    }
+  }
+
+  /** Expires what is due; tries what waits (an ejection may have ended). */
+  tick(now: number): void {
+    this.#wheel.advance(now, this.#expire);
+    this.#pumpAll();
+  }
+
+  /** Settles every open task: UNAVAILABLE. Answers with their number. */
+  cut(): number {
+    const { open } = this.tracker;
+    this.#closed = true;
+    this.tracker.close((slot) => this.#finish(slot, Outcome.failed, Status.UNAVAILABLE, 0, Sentence.cut));
+    return open;
+  }
+
+  // From the links.
+
+  linkOpened(link: BackendConnection): void {
+    this.#log('info', 'link.open', { backend: link.backend.name, bulk: link.bulk });
+    this.#pumpAll();
+  }
+
+  answered(
+    link: BackendConnection,
+    slot: number,
+    status: number,
+    flags: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const { table } = this;
+    const { backend } = link;
+    const now = this.#engine.now();
+    const { pool } = this.#routes[table.route[slot]]!;
+    const refused = status !== Status.OK && (flags & Flag.notExecuted) !== 0;
+    table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
+    if (status === Status.OK) backend.onSuccess(now - table.sentMs[slot], now);
+    else judge(link, status, now - table.sentMs[slot], now);
+    if (!(refused && this.#retry(slot, pool, backend.index, now))) {
+      const owner = table.owner[slot]!;
+      if (!refused) table.everSent[slot] = 1;
+      this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, now);
+      owner.answer(slot, status, flags, bytes, start, end);
+    }
+    if (pool.queued > 0) this.#pump(pool);
+  }
+
+  partial(link: BackendConnection, slot: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
+    const { table } = this;
+    const owner = table.owner[slot]!;
+    table.partialSent[slot] = 1;
+    table.everSent[slot] = 1;
+    this.counters.partials++;
+    const refusal = owner.partial(slot, flags, bytes, start, end);
+    if (refusal !== undefined) {
+      this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
+    } else if (link.windows && ++table.ungranted[slot] * 2 >= limits.streamWindow && owner.takesMore) {
+      this.#grant(slot);
+    }
+  }
+
+  lost(link: BackendConnection, slot: number, unsent: boolean): void {
+    const { table } = this;
+    const now = this.#engine.now();
+    const { pool } = this.#routes[table.route[slot]]!;
+    table.endAttempt(slot, unsent ? AttemptEnd.unsent : AttemptEnd.broken);
+    if (!unsent) table.everSent[slot] = 1;
+    const repeatable = unsent || (table.flags[slot] & Flag.idempotent) !== 0;
+    if (repeatable && this.#mayRetry(slot, pool, now)) {
+      if (this.#resend(slot, pool, link.backend.index, now)) return;
+      if (this.#hasRoom(slot)) {
+        this.#wait(slot, pool.queueFor(this.#length(slot)).front);
+        return;
+      }
+    }
+    const flags = table.everSent[slot] === 0 ? Flag.notExecuted : 0;
+    const why = unsent ? Sentence.linkBrokeUnsent : Sentence.linkBroke;
+    this.#finish(slot, Outcome.failed, Status.UNAVAILABLE, flags, why);
+  }
+
+  left(_link: BackendConnection, slot: number): void {
+    this.table.endAttempt(slot, AttemptEnd.answered);
+    this.#settle(slot, Outcome.answered, Status.OK, this.#engine.now());
+    this.release(slot);
+    this.#pumpAll();
+  }
+
+  linkRoom(_link: BackendConnection): void {
+    this.#pumpAll();
+  }
+
+  goingAway(link: BackendConnection, graceMs: number): void {
+    link.backend.goingAway = true;
+    this.#log('info', 'backend.going-away', { backend: link.backend.name, graceMs });
+  }
+
+  linkClosed(link: BackendConnection, info: CloseInfo, lost: number): void {
+    const fault = lost > 0 || info.reason === 'protocol-error' || info.reason === 'bad-frame';
+    if (fault && link.wasOpen) link.backend.onFailure(this.#engine.now());
+    this.onLinkClosed(link, info);
+    for (const route of this.#routes) route?.pool.linkLost();
+    this.#pumpAll();
+  }
+
+  // Sending.
+
+  /** False: it must wait. True: it is under way, or was refused. */
+  #send(
+    slot: number,
+    pool: Pool,
+    now: number,
+    exclude: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): boolean {
+    const { table } = this;
+    const length = end - start;
+    const link = pool.pick(table.key[slot], length, now, exclude);
+    if (link === undefined) return false;
+    if (length > link.maxRequestBytes) {
+      this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.requestTooLong);
+      return true;
+    }
+    if ((pool.retries && length <= limits.maxRetainedBytes) || !link.isOpen) this.#keep(slot, bytes, start, end);
+    else table.bytes[slot] = undefined;
+    table.state[slot] = TaskState.sent;
+    table.beginAttempt(slot, link.backend.index);
+    link.sendTask(slot, now, bytes, start, end);
+    return true;
+  }
+
+  #keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
+    const { table } = this;
+    if (table.bytes[slot] !== undefined) return;
+    const kept = this.#engine.keep(bytes, start, end);
+    table.bytes[slot] = kept.bytes;
+    table.bytesStart[slot] = kept.start;
+    table.bytesEnd[slot] = kept.start + (end - start);
+  }
+
+  #retry(slot: number, pool: Pool, exclude: number, now: number): boolean {
+    return this.#mayRetry(slot, pool, now) && this.#resend(slot, pool, exclude, now);
+  }
+
+  #mayRetry(slot: number, pool: Pool, now: number): boolean {
+    const { table } = this;
+    if (this.#closed || table.bytes[slot] === undefined || table.partialSent[slot] === 1) return false;
+    if (table.attempts[slot] >= pool.config.retries.maxAttempts || now >= table.deadlineMs[slot]) return false;
+    if (pool.budget.tryRetry(now)) return true;
+    this.counters.retriesDenied++;
+    return false;
+  }
+
+  #resend(slot: number, pool: Pool, exclude: number, now: number): boolean {
+    const { table } = this;
+    const bytes = table.bytes[slot]!;
+    if (!this.#send(slot, pool, now, exclude, bytes, table.bytesStart[slot], table.bytesEnd[slot])) return false;
+    this.counters.retries++;
+    return true;
+  }
+
+  // Waiting.
+
+  #mayGo(slot: number, route: Route, keyed: boolean): boolean {
+    const { table } = this;
+    const byKey = route.orderBy === 'key' && keyed;
+    const key = byKey ? table.key[slot] >>> 0 : CLIENT_KEYS + (table.ownerNumber[slot] >>> 0);
+    return route.groups.enter(slot, key);
+  }
+
+  #enqueue(slot: number, queue: Waiting, bytes: Uint8Array, start: number, end: number): void {
+    const owner = this.table.owner[slot]!;
+    this.table.bytesStart[slot] = start;
+    this.table.bytesEnd[slot] = end;
+    if (!this.#hasRoom(slot)) {
+      if (owner.refusesWhenFull) {
+        this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.queueFull);
+        return;
+      }
+      // What was read already still finds its place; nothing more is read.
+      this.#stopped.add(owner);
+      owner.queueFull();
+    }
+    this.#keep(slot, bytes, start, end);
+    this.#wait(slot, queue);
+    if (owner.queuedTasks >= owner.maxQueuedTasks) owner.queueFull();
+  }
+
+  #hasRoom(slot: number): boolean {
+    const { table } = this;
+    const owner = table.owner[slot];
+    if (owner !== undefined && owner.queuedTasks >= owner.maxQueuedTasks) return false;
+    const length = this.#length(slot);
+    return this.queued < this.#maxQueued && this.queuedBytes + length <= limits.maxQueuedBytes;
+  }
+
+  #wait(slot: number, queue: Waiting): void {
+    const { table } = this;
+    table.state[slot] = TaskState.queued;
+    queue.push(slot);
+    this.queued++;
+    this.queuedBytes += this.#length(slot);
+    const owner = table.owner[slot];
+    if (owner !== undefined) owner.queuedTasks++;
+  }
+
+  #unwait(slot: number): void {
+    const { table } = this;
+    table.queue[slot]?.remove(slot);
+    this.queued--;
+    this.queuedBytes -= this.#length(slot);
+    const owner = table.owner[slot];
+    if (owner === undefined) return;
+    owner.queuedTasks--;
+    owner.queueRoom();
+  }
+
+  #length(slot: number): number {
+    return this.table.bytesEnd[slot] - this.table.bytesStart[slot];
+  }
+
+  #pumpAll(): void {
+    if (this.queued === 0) return;
+    for (const route of this.#routes) if (route !== undefined && route.pool.queued > 0) this.#pump(route.pool);
+  }
+
+  #pump(pool: Pool): void {
+    if (this.#pumping || this.#closed) return;
+    this.#pumping = true;
+    this.#pumpQueue(pool, pool.queue);
+    this.#pumpQueue(pool, pool.bulkQueue);
+    this.#pumping = false;
+    this.#resumeStopped();
+  }
+
+  /** Sends what waits, in order, until no backend takes more. A loop, also when a task that ends makes way for another. */
+  #pumpQueue(pool: Pool, queue: TaskQueue): void {
+    const { table } = this;
+    const now = this.#engine.now();
+    while (queue.size > 0) {
+      const slot = queue.head;
+      const bytes = table.bytes[slot]!;
+      if (!this.#send(slot, pool, now, -1, bytes, table.bytesStart[slot], table.bytesEnd[slot])) return;
+      if (table.queue[slot] === queue) this.#unwait(slot);
+    }
+  }
+
+  #resumeStopped(): void {
+    if (this.#stopped.size === 0 || this.queued > this.#maxQueued * RESUME_SHARE) return;
+    const owners = [...this.#stopped];
+    this.#stopped.clear();
+    for (const owner of owners) owner.queueRoom();
+  }
+
+  // Ending.
+
+  readonly #expire = (slot: number): void => {
+    const { table } = this;
+    const now = this.#engine.now();
+    const sent = table.state[slot] === TaskState.sent && table.sentOffset[slot] !== Infinity;
+    if (!sent && table.everSent[slot] === 0) {
+      this.#finish(slot, Outcome.timedOut, Status.UNAVAILABLE, Flag.notExecuted, Sentence.neverSent);
+      return;
+    }
+    if (sent && now - table.sentMs[slot] >= limits.minTimeoutPenaltyMs) table.link[slot]?.backend.onFailure(now);
+    this.#finish(slot, Outcome.timedOut, Status.DEADLINE_EXCEEDED, 0, Sentence.deadline);
+  };
+
+  #refuse(slot: number, status: number, why: Uint8Array): void {
+    this.#finish(slot, Outcome.refused, status, Flag.notExecuted, why);
+  }
+
+  #cancelSilently(slot: number): void {
+    this.#detach(slot, Outcome.cancelled);
+    this.#settle(slot, Outcome.cancelled, Status.CANCELLED, this.#engine.now());
+    this.release(slot);
+  }
+
+  #finish(slot: number, outcome: number, status: number, flags: number, why: Uint8Array): void {
+    const { table } = this;
+    this.#detach(slot, outcome);
+    const owner = table.owner[slot];
+    const mute = owner === undefined || (table.flags[slot] & Flag.noReply) !== 0;
+    this.#settle(slot, outcome, status, this.#engine.now());
+    if (mute) this.release(slot);
+    else owner.fail(slot, status, flags, why);
+    if (this.queued > 0) this.#pumpAll();
+  }
+
+  /** From the queue or the link it is in. */
+  #detach(slot: number, outcome: number): void {
+    const { table } = this;
+    if (table.state[slot] === TaskState.queued) {
+      this.#unwait(slot);
+    } else if (table.state[slot] === TaskState.sent && table.link[slot] !== undefined) {
+      table.endAttempt(slot, outcome === Outcome.timedOut ? AttemptEnd.expired : AttemptEnd.cancelled);
+      table.link[slot]!.abandon(slot);
+    }
+  }
+
+  #settle(slot: number, outcome: number, status: number, now: number): void {
+    const { table } = this;
+    this.tracker.settle(slot, outcome, status, now);
+    this.#wheel.cancel(slot);
+    table.bytes[slot] = undefined;
+    if (table.order[slot] !== undefined) this.#nextInOrder(slot);
+  }
+
+  /** It goes to the pool's queue, in which it has been counted already, so that a long row of failures is a loop, not a recursion. */
+  #nextInOrder(slot: number): void {
+    const next = this.table.order[slot]!.leave(slot);
+    if (next === -1) return;
+    this.#routes[this.table.route[next]]!.pool.queueFor(this.#length(next)).push(next);
+  }
+
+  #grant(slot: number): void {
+    const { table } = this;
+    table.link[slot]?.grant(slot, table.ungranted[slot]);
+    table.ungranted[slot] = 0;
+  }
+}
+
+/**
+ * What an error status says about the backend. RESOURCE_EXHAUSTED is neither: refusing fast must not attract work, and a busy
+ * backend is not a sick one.
+ */
+function judge(link: BackendConnection, status: number, latencyMs: number, now: number): void {
+  if (status === Status.RESOURCE_EXHAUSTED) return;
+  const fault = status === Status.UNAVAILABLE || status === Status.INTERNAL || status === Status.UNKNOWN;
+  if (fault) link.backend.onFailure(now);
+  else link.backend.onSuccess(latencyMs, now);
+}

@@ -1,0 +1,159 @@
+/** A client that speaks RMP: requests under its own ids, answered in any order. FIN means that it left. */
+import { ENGINE_LIMITS } from '../engine/tables.gen.js';
+import { encodeHello, parseHello } from '../protocol/hello.js';
+import { MetaScan, withoutToken } from '../protocol/meta-scan.js';
+import { At, Flag, HEADER_BYTES, Kind, readU16, readU32, writeHeader } from '../protocol/rmp.js';
+import { hashBytes } from './allocator.js';
+import { FIRST_IGNORABLE_KIND } from './backend-connection.js';
+import { Sentence } from './sentence.js';
+import { Pause, Session } from './session.js';
+
+/** Flags of a request that mean something, here and at the backend. */
+const REQUEST_FLAGS = Flag.noReply | Flag.idempotent | Flag.meta;
+
+const scratch = new Uint8Array(HEADER_BYTES);
+const meta = new MetaScan();
+const NO_BYTES = new Uint8Array(0);
+
+export class RmpSession extends Session {
+  #spoke = false;
+
+  get refusesWhenFull(): boolean {
+    return true;
+  }
+
+  frame(bytes: Uint8Array, start: number, end: number): void {
+    if (this.left) return;
+    if (bytes[start + At.kind] === Kind.request) this.#request(bytes, start, end);
+    else this.#otherFrame(bytes[start + At.kind], bytes, start, end);
+    this.#spoke = true;
+  }
+
+  answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
+    const { relay } = this.context;
+    const { table } = relay;
+    writeHeader(scratch, end - start, Kind.response, flags, table.route[slot], table.clientId[slot], status);
+    relay.inFlight.remove(slot);
+    relay.release(slot);
+    // A client that does not take its answers is not read until it does.
+    if (!this.#send(bytes, start, end) && !this.left) this.pause(Pause.congested);
+  }
+
+  partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined {
+    if (this.congested && this.connection.bufferedAmount > this.context.config.maxStreamBufferedBytes) {
+      return Sentence.clientTooSlow;
+    }
+    const { table } = this.context.relay;
+    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, table.route[slot], table.clientId[slot], 0);
+    this.#send(bytes, start, end);
+    return undefined;
+  }
+
+  fail(slot: number, status: number, flags: number, sentence: Uint8Array): void {
+    this.answer(slot, status, flags, sentence, 0, sentence.length);
+  }
+
+  end(): void {
+    this.dismiss('peer-closed');
+  }
+
+  sayGoingAway(graceMs: number): void {
+    this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);
+  }
+
+  #request(bytes: Uint8Array, start: number, end: number): void {
+    const { relay } = this.context;
+    const flags = bytes[start + At.flags] & REQUEST_FLAGS;
+    const id = readU32(bytes, start + At.id) | 0;
+    if (relay.inFlight.find(this.number, id) !== -1) {
+      this.violation(`a request with id ${id >>> 0}, which is still in flight`);
+      return;
+    }
+    if ((flags & Flag.meta) !== 0) {
+      this.#requestWithMeta(id, flags, bytes, start, end);
+      return;
+    }
+    const slot = relay.receive(this, id, readU16(bytes, start + At.route), flags, this.key);
+    if ((flags & Flag.noReply) === 0) relay.inFlight.insert(slot);
+    relay.submit(slot, readU32(bytes, start + At.arg), bytes, start + At.payload, end, false);
+  }
+
+  #requestWithMeta(id: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
+    const { relay } = this.context;
+    let payload = start + At.payload;
+    if (!meta.scan(bytes, payload, end)) {
+      this.violation('a request with malformed meta');
+      return;
+    }
+    const keyed = meta.keyStart !== -1;
+    const key = keyed ? hashBytes(bytes, meta.keyStart, meta.keyEnd) | 0 : this.key;
+    const slot = relay.receive(this, id, readU16(bytes, start + At.route), flags, key);
+    if ((flags & Flag.noReply) === 0) relay.inFlight.insert(slot);
+    const budgetMs = readU32(bytes, start + At.arg);
+    if (meta.hasToken) {
+      bytes = withoutToken(bytes, payload, end);
+      payload = 0;
+      end = bytes.length;
+      relay.own(slot, bytes);
+    }
+    relay.submit(slot, budgetMs, bytes, payload, end, keyed);
+  }
+
+  #otherFrame(kind: number, bytes: Uint8Array, start: number, end: number): void {
+    switch (kind) {
+      case Kind.cancel:
+        this.#cancel(readU32(bytes, start + At.id) | 0);
+        return;
+      case Kind.ping:
+        this.#control(Kind.pong, readU32(bytes, start + At.id), 0, bytes, start + At.payload, end);
+        return;
+      case Kind.hello:
+        this.#hello(bytes, start + At.payload, end);
+        return;
+      case Kind.response:
+      case Kind.push:
+      case Kind.ack:
+      case Kind.pong:
+      case Kind.goingAway:
+      case Kind.window:
+        this.context.counters.ignoredFrames++;
+        return;
+      default:
+        if (kind < FIRST_IGNORABLE_KIND) {
+          this.violation(`a frame of unknown kind ${kind}`);
+          return;
+        }
+        this.context.counters.ignoredFrames++;
+    }
+  }
+
+  /** A cancel for an id not in flight is ignored: its answer has crossed it. */
+  #cancel(id: number): void {
+    const { relay } = this.context;
+    const slot = relay.inFlight.find(this.number, id);
+    if (slot !== -1) relay.cancel(slot);
+  }
+
+  /** No features towards clients: their partial responses are bounded by `maxStreamBufferedBytes`. */
+  #hello(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#spoke || parseHello(bytes, start, end) === undefined) {
+      this.violation(this.#spoke ? 'a hello that is not its first frame' : 'a malformed hello');
+      return;
+    }
+    const { maxFrameLength = ENGINE_LIMITS.maxFrameLength } = this.context.config;
+    const payload = encodeHello({ features: 0, maxFrameLength, streamWindow: 0 });
+    this.#control(Kind.hello, 0, 0, payload, 0, payload.length);
+  }
+
+  #control(kind: number, id: number, arg: number, bytes: Uint8Array, start: number, end: number): void {
+    writeHeader(scratch, end - start, kind, 0, 0, id, arg);
+    this.#send(bytes, start, end);
+  }
+
+  /** The header is in `scratch`. */
+  #send(bytes: Uint8Array, start: number, end: number): boolean {
+    const taken = this.connection.sendFrame(scratch, HEADER_BYTES, bytes, start, end);
+    if (!taken) this.congested = true;
+    return taken;
+  }
+}
