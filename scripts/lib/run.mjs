@@ -37,7 +37,9 @@ const SAME_SIGNAL_MS = 1000;
  * terminal does not signal it; what this process receives is passed on, exactly once.
  */
 export function runProgram(file, args) {
-  const child = spawn(process.execPath, [file, ...args], { cwd: root, stdio: 'inherit', detached: true });
+  const preload = new URL('end-with-parent.mjs', import.meta.url).href;
+  const stdio = ['inherit', 'inherit', 'inherit', 'ipc'];
+  const child = spawn(process.execPath, ['--import', preload, file, ...args], { cwd: root, stdio, detached: true });
   const lastMs = new Map();
   const handlers = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'].map((signal) => {
     const forward = () => {

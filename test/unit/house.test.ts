@@ -61,12 +61,13 @@ const SOURCE: Room[] = [
   { name: 'protocol', files: /^src\/protocol\//, above: ['engine'] },
   { name: 'sdk', files: /^src\/(backend|client)-sdk\//, above: ['protocol'] },
   { name: 'gateway', files: /^src\/gateway\/(gateway|session|listener|pool)\b/, above: ['backend-connection'] },
-  { name: 'backend-connection', files: /^src\/gateway\/backend-/, above: ['allocator, tracker, queue'] },
+  { name: 'backend-connection', files: /^src\/gateway\/backend-/, above: ['allocator, tracker'] },
   {
-    name: 'allocator, tracker, queue',
-    files: /^src\/gateway\/(selection\/|allocator|tracker|queue|options)/,
+    name: 'allocator, tracker',
+    files: /^src\/gateway\/(selection\/|allocator|tracker|options)/,
     above: ['task, backend'],
   },
+  // And the lists that tasks wait in: a task's slot holds its place in the queue.
   { name: 'task, backend', files: /^src\/gateway\//, above: ['protocol'] },
   { name: 'config', files: /^src\/config\//, above: ['gateway'] },
   { name: 'index', files: /^src\/index\.ts$/, above: ['server', 'sdk', 'config'] },
