@@ -58,7 +58,7 @@ export class BenchProcess {
   get failure(): string | undefined {
     if (this.#ending === undefined || this.#stopping) return undefined;
     const { status, signal } = this.#ending;
-    return `${this.name} ended (${signal ?? `exit status ${status}`}): ${this.stderr || this.#stdout.trim() || 'no output'}`;
+    return `${this.name} ended (${signal ?? `exit status ${status}`}): ${gist(this.stderr || this.#stdout)}`;
   }
 
   /** The first line on stdout that matches. @throws when the process ends or the time passes before it is there. */
@@ -126,4 +126,10 @@ export class ProcessGroup {
     this.#closed = true;
     await Promise.all([...this.#processes].map((running) => running.stop()));
   }
+}
+
+/** One line of what a program said: the error's own where there is a stack trace. */
+function gist(output: string): string {
+  const lines = output.trim().split('\n');
+  return lines.find((line) => /^\w*Error\b/.test(line)) ?? (lines.at(-1) || 'no output');
 }
