@@ -1,20 +1,8 @@
 /** Which engine runs: the one that was named, or the best that can. */
 import { RingwayError, shown } from '../errors.js';
 import type { Engine, EngineName, EngineOptions } from './engine.js';
+import { createNativeEngine } from './native-engine.js';
 import { PortableEngine } from './portable-engine.js';
-
-type NativeFactory = (options: EngineOptions) => { engine: Engine } | { reason: string };
-const createNativeEngine = await nativeFactory();
-
-/** The module is absent where only the portable engine was installed. */
-async function nativeFactory(): Promise<NativeFactory> {
-  const module = './native-engine.js';
-  try {
-    return ((await import(module)) as { createNativeEngine: NativeFactory }).createNativeEngine;
-  } catch (error) {
-    return () => ({ reason: `the native engine is not part of this installation (${(error as Error).message})` });
-  }
-}
 
 const NAMES: readonly EngineName[] = ['io_uring', 'epoll', 'portable', 'auto'];
 /** Decides for callers that ask for `auto`, or for nothing: for tests and for operators. */
@@ -30,7 +18,7 @@ export function createEngine(options: EngineOptions | EngineName = {}): Engine {
   const { kind, why } = kindOf(asked);
   if (kind === 'portable') return new PortableEngine(asked, why);
   const native = createNativeEngine({ ...asked, kind });
-  if ('engine' in native) return native.engine;
+  if (native.reason === undefined) return native.engine;
   if (kind === 'auto') return new PortableEngine(asked, `neither io_uring nor epoll can run here: ${native.reason}`);
   throw new RingwayError('ERR_ENGINE_UNAVAILABLE', [kind, native.reason, adviceFor(kind)]);
 }

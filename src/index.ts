@@ -1,0 +1,56 @@
+/** The public names, by hand: what is not here is not API. */
+
+// Frame server: frames to a handler.
+export { connect, createServer, type FrameConnectOptions, FrameServer, type FrameServerOptions } from './server.js';
+export type { FrameHandlers } from './frame-channel.js';
+export { FrameConnection } from './frame-connection.js';
+export type { DelimiterFraming, Framing, LengthFieldFraming, RawFraming, VarintFraming } from './framing/framing.js';
+export type { FramingName } from './framing/shorthand.js';
+
+// Engines: bytes and frames in place, for those who count nanoseconds.
+export { createEngine } from './engine/select-engine.js';
+export type {
+  CloseInfo,
+  Connection,
+  ConnectionOptions,
+  ConnectOptions,
+  DriverName,
+  Engine,
+  EngineName,
+  EngineOptions,
+  Handler,
+  Kept,
+  Listener,
+  ListenOptions,
+} from './engine/engine.js';
+export { CLOSE_REASONS, type CloseReason, type CounterName, Status, type StatusName } from './engine/tables.gen.js';
+
+// Gateway.
+export { createGateway, type Gateway, type GatewayDeps } from './gateway/gateway.js';
+export type { GatewayConfig, ListenerConfig, PoolConfig, RouteConfig, ServerConfig } from './gateway/options.js';
+export type { GatewayReport } from './gateway/report.js';
+export { ConfigError, loadConfig, loadConfigFile } from './config/load-config.js';
+export type { Config } from './config/config.js';
+
+// Backend SDK.
+export { serve } from './backend-sdk/serve.js';
+export type {
+  BackendHandler,
+  BackendServer,
+  BackendStats,
+  DrainReport,
+  InPlaceHandler,
+  InPlaceRequest,
+  Reply,
+  ServeOptions,
+  Task,
+  TaskContext,
+} from './backend-sdk/types.js';
+
+// Client SDK.
+export { connectClient } from './client/connect-client.js';
+export type { Client, ClientOptions, ClientStats, RequestOptions } from './client/types.js';
+
+// Errors.
+export { type ErrorCode, type ErrorSource, RingwayError } from './errors.js';
+export { StatusError, type StatusErrorOptions, statusName } from './protocol/status-error.js';
