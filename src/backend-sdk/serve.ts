@@ -35,7 +35,7 @@ const COUNT_OPTIONS = ['maxQueued', 'drainGraceMs'] as const;
 export async function serve(options: ServeOptions, handler: BackendHandler | InPlaceHandler): Promise<BackendServer> {
   checkOptions(options, handler);
   const given = isEngine(options.engine) ? options.engine : undefined;
-  const engine = given ?? (await createEngine(engineOptions(options.engine)));
+  const engine = given ?? createEngine(engineOptions(options.engine));
   const host = new BackendHost(engine, options, handler);
   try {
     const listener = await listen(engine, host, options);
