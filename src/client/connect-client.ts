@@ -335,7 +335,8 @@ class RmpClient implements Client, CallHost, LinkOwner {
     this.#failure = error;
     clearTimeout(this.#reconnectTimer);
     this.#stopHeartbeat?.();
-    for (const call of this.#queue) call.fail(error);
+    const unsent = new StatusError(error.status, error.message, { notExecuted: true, cause: error.cause });
+    for (const call of this.#queue) call.fail(unsent);
     this.#queue = [];
     for (const link of this.#links) link.close(error);
     for (const { reject } of this.#readers.splice(0)) reject(error);
