@@ -93,8 +93,9 @@ void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, sock
     }
   }
   connection->connect_pending_ = true;
+  connection->connect_address_ = std::make_unique<sockaddr_storage>(address);
   reactor.driver().Connect(connection->Data(Op::kConnect), connection->fd_.Get(),
-                           reinterpret_cast<const sockaddr*>(&address), length);
+                           reinterpret_cast<const sockaddr*>(connection->connect_address_.get()), length);
   const uint64_t timeout = connection->options_->connect_timeout_ms;
   connection->close_deadline_ms_ = timeout == 0 ? TimingWheel::kNever : reactor.now_ms() + timeout;
   reactor.ArmTimer(*connection, connection->close_deadline_ms_);
@@ -102,6 +103,7 @@ void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, sock
 
 void Connection::OnConnected(int result) {
   connect_pending_ = false;
+  connect_address_.reset();
   if (state_ == State::kEnding) return FinishIfOver();
   if (result < 0) {
     reactor_.counters().Add(Counter::kConnectErrors);

@@ -129,6 +129,7 @@ class Connection final : public OperationOwner {
   Admission::Ticket ticket_;
   std::shared_ptr<const ConnectionOptions> options_;
   std::unique_ptr<Framer> framer_;
+  std::unique_ptr<sockaddr_storage> connect_address_;  // the driver reads it until it has connected
   PartialBuffer in_;
   SendQueue out_;
 };
