@@ -41,7 +41,8 @@ long long CheckValue(const T& value) {
 
 }  // namespace ringway::internal
 
-#define CHECK(condition)                                                \
+// These names are for code in headers: a test's CHECK is doctest's.
+#define RINGWAY_CHECK(condition)                                        \
   do {                                                                  \
     if (!(condition)) [[unlikely]]                                      \
       ::ringway::internal::CheckFailed(__FILE__, __LINE__, #condition); \
@@ -57,14 +58,6 @@ long long CheckValue(const T& value) {
                                          ::ringway::internal::CheckValue(ringway_right)); \
   } while (false)
 
-// For integers, enums and pointers: both values are printed.
-#define CHECK_EQ(left, right) RINGWAY_CHECK_OP(==, left, right)
-#define CHECK_NE(left, right) RINGWAY_CHECK_OP(!=, left, right)
-#define CHECK_LT(left, right) RINGWAY_CHECK_OP(<, left, right)
-#define CHECK_LE(left, right) RINGWAY_CHECK_OP(<=, left, right)
-#define CHECK_GT(left, right) RINGWAY_CHECK_OP(>, left, right)
-#define CHECK_GE(left, right) RINGWAY_CHECK_OP(>=, left, right)
-
 // Only where a CHECK would cost on a hot path; compiled but not run under NDEBUG.
 #ifdef NDEBUG
 #define DCHECK(condition)           \
@@ -74,8 +67,19 @@ long long CheckValue(const T& value) {
     }                               \
   } while (false)
 #else
-#define DCHECK(condition) CHECK(condition)
+#define DCHECK(condition) RINGWAY_CHECK(condition)
 #endif
 #define DCHECK_EQ(left, right) DCHECK((left) == (right))
 #define DCHECK_LT(left, right) DCHECK((left) < (right))
 #define DCHECK_LE(left, right) DCHECK((left) <= (right))
+
+#ifndef DOCTEST_LIBRARY_INCLUDED
+#define CHECK(condition) RINGWAY_CHECK(condition)
+// For integers, enums and pointers: both values are printed.
+#define CHECK_EQ(left, right) RINGWAY_CHECK_OP(==, left, right)
+#define CHECK_NE(left, right) RINGWAY_CHECK_OP(!=, left, right)
+#define CHECK_LT(left, right) RINGWAY_CHECK_OP(<, left, right)
+#define CHECK_LE(left, right) RINGWAY_CHECK_OP(<=, left, right)
+#define CHECK_GT(left, right) RINGWAY_CHECK_OP(>, left, right)
+#define CHECK_GE(left, right) RINGWAY_CHECK_OP(>=, left, right)
+#endif

@@ -33,7 +33,7 @@ class ListNode {
   friend class IntrusiveList;
 
   void InsertBefore(ListNode& position) {
-    CHECK(!IsLinked());
+    RINGWAY_CHECK(!IsLinked());
     previous_ = position.previous_;
     next_ = &position;
     previous_->next_ = this;
