@@ -3,13 +3,21 @@
  * network, which is why nothing asks who is there.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createMetrics, type GatewayReport, type ReadReport } from './metrics.js';
+import type { GatewayReport } from './gateway/report.js';
+import { createMetrics } from './metrics.js';
 
 export interface AdminOptions {
   /** IP address. Default 127.0.0.1. */
   readonly host?: string;
   /** 0: any free one. */
   readonly port: number;
+}
+
+/** What it tells about: a gateway. */
+export interface AdminSource {
+  /** Some backend of every pool has an open link, and nothing drains. */
+  readonly ready: boolean;
+  stats(): GatewayReport;
 }
 
 export interface AdminServer {
@@ -32,8 +40,8 @@ interface Page {
 type Route = () => Page | Promise<Page>;
 
 /** @throws an Error with the system's code (`EADDRINUSE`, `EACCES`, …), `address` and `port`. */
-export async function startAdmin(options: AdminOptions, read: ReadReport): Promise<AdminServer> {
-  const routes = createRoutes(read);
+export async function startAdmin(options: AdminOptions, source: AdminSource): Promise<AdminServer> {
+  const routes = createRoutes(source);
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
     (request, response) => {
@@ -63,23 +71,24 @@ function listen(server: Server, { host = '127.0.0.1', port }: AdminOptions): Pro
   });
 }
 
-function createRoutes(read: ReadReport): ReadonlyMap<string, Route> {
-  const metrics = createMetrics(read);
+function createRoutes(source: AdminSource): ReadonlyMap<string, Route> {
+  const metrics = createMetrics(() => source.stats());
   return new Map<string, Route>([
     ['/health', () => json(200, { status: 'ok' })],
-    ['/ready', () => readiness(read())],
+    ['/ready', () => readiness(source)],
     ['/metrics', async () => ({ status: 200, type: metrics.contentType, body: await metrics.metrics() })],
-    ['/backends', () => json(200, backendsOf(read()))],
+    ['/backends', () => json(200, backendsOf(source.stats()))],
   ]);
 }
 
-/** 503 while draining, or while a pool has no backend that could take a request. */
-function readiness(report: GatewayReport): Page {
-  if (report.draining) return json(503, { status: 'draining' });
-  const pools = new Set(report.backends.map(({ pool }) => pool));
-  for (const { pool, state } of report.backends) if (state !== 'down' && state !== 'draining') pools.delete(pool);
-  if (pools.size > 0) return json(503, { status: 'no backend', pools: [...pools] });
-  return report.backends.length === 0 ? json(503, { status: 'no backend', pools: [] }) : json(200, { status: 'ready' });
+/** 503 while draining, or while a pool has no backend that could take a request: which ones is said where it is known. */
+function readiness(source: AdminSource): Page {
+  if (source.ready) return json(200, { status: 'ready' });
+  const { draining, backends } = source.stats();
+  if (draining) return json(503, { status: 'draining' });
+  const pools = new Set(backends.map(({ pool }) => pool));
+  for (const { pool, links } of backends) if (links > 0) pools.delete(pool);
+  return json(503, { status: 'no backend', pools: [...pools] });
 }
 
 /** Pools by name, each with its backends. */

@@ -1,6 +1,8 @@
 /** Logs: pino's JSON lines with ISO times, on stderr, so that stdout holds only what a command answers. */
 import { type DestinationStream, destination, type Logger, pino, stdTimeFunctions } from 'pino';
 
+import type { Log } from './gateway/options.js';
+
 export type { Logger } from 'pino';
 
 export interface LogOptions {
@@ -20,4 +22,9 @@ export function createLogger(options: LogOptions = {}): Logger {
     },
     options.stream ?? destination({ dest: 2, sync: true }),
   );
+}
+
+/** The gateway's log on a logger: the event's name is the message, its fields stand beside it. */
+export function gatewayLog(logger: Logger): Log {
+  return (level, event, fields) => logger[level](fields, event);
 }

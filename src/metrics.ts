@@ -3,65 +3,21 @@
  * arrays on their way, and a scrape reads them. So a metric costs nothing until somebody asks.
  */
 import { collectDefaultMetrics, type Metric, Registry } from 'prom-client';
-import { COUNTERS, type CounterName } from './engine/tables.gen.js';
+import { COUNTERS } from './engine/tables.gen.js';
 import type { BackendState } from './gateway/backend.js';
-
-/** One backend, as `/backends` shows it. */
-export interface BackendReport {
-  readonly pool: string;
-  readonly name: string;
-  readonly state: BackendState;
-  /** Established links. */
-  readonly links: number;
-  readonly inFlight: number;
-  readonly maxInFlight: number;
-  readonly weight: number;
-  /** Less than `weight` during slow start. */
-  readonly effectiveWeight: number;
-  /** Average over the last answers, in ms. */
-  readonly latencyMs: number;
-  readonly successes: number;
-  readonly failures: number;
-  readonly ejections: number;
-}
-
-/** What a gateway has counted so far and holds now: plain numbers, made at the moment of asking. */
-export interface GatewayReport {
-  readonly engine: { readonly name: string; readonly reason: string; readonly reactors: number };
-  readonly engineCounters: Readonly<Record<CounterName, number>>;
-  readonly draining: boolean;
-  readonly clients: readonly { readonly listener: string; readonly connections: number }[];
-  readonly received: number;
-  readonly open: number;
-  readonly queued: number;
-  /** By outcome: answered, failed, timedOut, cancelled, refused. */
-  readonly outcomes: Readonly<Record<string, number>>;
-  /** By name of the status. */
-  readonly statuses: Readonly<Record<string, number>>;
-  readonly latency: {
-    readonly boundsMs: readonly number[];
-    readonly buckets: ArrayLike<number>;
-    readonly sumMs: number;
-  };
-  /** By reason, clients and links together. */
-  readonly closeReasons: Readonly<Record<string, number>>;
-  /** Further counts, by name of the metric without `ringway_` and `_total`; each needs a row in `EVENTS`. */
-  readonly events: Readonly<Partial<Record<EventName, number>>>;
-  readonly backends: readonly BackendReport[];
-}
+import type { BackendReport, GatewayReport } from './gateway/report.js';
 
 /** What else a gateway counts. */
 export const EVENTS = {
   retries: 'requests sent again to another backend',
-  retries_over_budget: 'requests that failed for want of a retry budget',
-  partial_responses: 'partial responses passed on',
+  retries_denied: 'requests that failed because the retry budget or the attempts were used up',
   late_responses: 'responses to tasks that had their outcome',
   unknown_responses: 'responses that nobody asked for',
   ignored_frames: 'frames of unknown kinds of 128 and above, and others that were passed over',
   protocol_errors: 'connections closed because the peer broke the protocol',
-} as const;
+} as const satisfies Record<EventName, string>;
 
-export type EventName = keyof typeof EVENTS;
+export type EventName = keyof GatewayReport['events'];
 
 export type ReadReport = () => GatewayReport;
 
@@ -159,7 +115,7 @@ const METRICS: readonly MetricRow[] = [
       name: `ringway_${name}_total`,
       help,
       type: 'counter',
-      read: one((report) => report.events[name as EventName] ?? 0),
+      read: one((report) => report.events[name as EventName]),
     }),
   ),
   {

@@ -67,8 +67,9 @@ async function runBackend(options: BackendArguments, handler: AnyHandler): Promi
     },
     handler,
   );
+  const ended = drainOnSignal(() => server.drain());
   console.log(readyLine(server.engine, [server.address]));
-  return drainOnSignal(() => server.drain());
+  return ended;
 }
 
 /** Answers in place: the cheapest echo there is, so that a bench measures the gateway. */

@@ -1,6 +1,7 @@
 /** `ringway doctor`: which engine would run here and why, what the machine allows, and what to change. */
 import type { Command } from 'commander';
 import type { DriverName, Engine } from '../engine/engine.js';
+import { describeIoUring } from '../engine/native-engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { advise } from './advise.js';
 import { type Limits, type MachineFacts, machineFacts } from './machine-facts.js';
@@ -78,12 +79,7 @@ function describeSeccomp(mode: number | undefined): string {
 }
 
 function describeFeatures(): Row[] {
-  return describeIoUring().map(
-    ({ name, found, sentence }): Row => [
-      `  ${name}`,
-      `${found ? 'yes' : 'no'}${sentence === '' ? '' : `: ${sentence}`}`,
-    ],
-  );
+  return describeIoUring().map(({ name, found, sentence }) => [`  ${name}`, `${found ? 'yes' : 'no'}: ${sentence}`]);
 }
 
 /** Names in one column. */

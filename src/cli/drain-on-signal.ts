@@ -4,17 +4,19 @@ import { ExitStatus } from './exit-status.js';
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 
 /**
- * Waits for a signal, then for the drain that it begins.
+ * Waits for a signal, then for the drain that it begins. Call it before the ready line is printed: who reads that line may
+ * send a signal at once.
  * @param drain resolves with how much work was cut
  * @returns the exit status: 0 when everything was finished, 1 when something was cut. A second signal ends the process at
  *   once, with 1.
  */
-export async function drainOnSignal(drain: (signal: string) => Promise<{ readonly cut: number }>): Promise<number> {
+export async function drainOnSignal(drain: () => Promise<{ readonly cut: number }>): Promise<number> {
   const signal = await nextSignal();
   const abort = (): never => process.exit(ExitStatus.failed);
   for (const name of SIGNALS) process.on(name, abort);
+  process.stderr.write(`ringway: ${signal}: draining; a second signal aborts\n`);
   try {
-    const { cut } = await drain(signal);
+    const { cut } = await drain();
     return cut > 0 ? ExitStatus.failed : ExitStatus.ok;
   } finally {
     for (const name of SIGNALS) process.off(name, abort);

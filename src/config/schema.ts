@@ -15,7 +15,7 @@ import { formatValue } from './problem.js';
 /** Longest payload the protocols' length fields and the engine's buffers are made for: 1 GiB. */
 const LARGEST_FRAME = 2 ** 30;
 /** Threads of one process; far above any machine's use. */
-export const MOST_REACTORS = 256;
+export const MOST_REACTORS = 64;
 /** Longest time of any timer: 24.8 days, as everywhere in Node. */
 const LONGEST_MS = 2 ** 31 - 1;
 const MOST_BYTES = 2 ** 40;

@@ -513,6 +513,12 @@ export function createNativeEngine(
   return { engine: new NativeEngine(addon, { ...created, events }, memory, reactors) };
 }
 
+/** What of io_uring this machine has, found by trying: for `ringway doctor`. Empty where there is no addon. */
+export function describeIoUring(): ReturnType<Addon['describe']> {
+  const loaded = loadAddon();
+  return loaded.error === undefined ? (loaded.addon as Addon).describe() : [];
+}
+
 function resolveReactors(reactors: number | 'auto'): number {
   if (reactors === 'auto') return defaultReactors();
   if (!Number.isInteger(reactors) || reactors < 0 || reactors > MAX_REACTORS) {

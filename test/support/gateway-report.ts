@@ -1,6 +1,15 @@
 /** Made-up reports of a gateway, for metrics and the admin server. */
 import { COUNTERS, type CounterName } from '../../src/engine/tables.gen.js';
-import type { BackendReport, GatewayReport } from '../../src/metrics.js';
+import type { BackendReport, GatewayReport } from '../../src/gateway/report.js';
+
+const NO_EVENTS = {
+  retries: 0,
+  retries_denied: 0,
+  late_responses: 0,
+  unknown_responses: 0,
+  ignored_frames: 0,
+  protocol_errors: 0,
+};
 
 export function makeBackendReport(parts: Partial<BackendReport> = {}): BackendReport {
   return {
@@ -20,7 +29,12 @@ export function makeBackendReport(parts: Partial<BackendReport> = {}): BackendRe
   };
 }
 
-export function makeReport(parts: Partial<GatewayReport> = {}): GatewayReport {
+export type ReportParts = Partial<Omit<GatewayReport, 'outcomes' | 'events'>> & {
+  readonly outcomes?: Partial<GatewayReport['outcomes']>;
+  readonly events?: Partial<GatewayReport['events']>;
+};
+
+export function makeReport({ outcomes, events, ...parts }: ReportParts = {}): GatewayReport {
   return {
     engine: { name: 'epoll', reason: 'asked for', reactors: 2 },
     engineCounters: Object.fromEntries(COUNTERS.map(({ name }) => [name, 0])) as Record<CounterName, number>,
@@ -29,11 +43,11 @@ export function makeReport(parts: Partial<GatewayReport> = {}): GatewayReport {
     received: 0,
     open: 0,
     queued: 0,
-    outcomes: {},
+    outcomes: { answered: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0, ...outcomes },
     statuses: {},
     latency: { boundsMs: [], buckets: [0], sumMs: 0 },
     closeReasons: {},
-    events: {},
+    events: { ...NO_EVENTS, ...events },
     backends: [makeBackendReport()],
     ...parts,
   };

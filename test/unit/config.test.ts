@@ -207,7 +207,7 @@ describe('each impossible value is refused with its path, the value and what wou
     [
       'reactors',
       withParts({ engine: { reactors: -1 } }),
-      'engine.reactors: -1 is not a number of reactors: 0 (inside the main loop) to 256, or auto',
+      'engine.reactors: -1 is not a number of reactors: 0 (inside the main loop) to 64, or auto',
     ],
     ['a key of engine', withParts({ engine: { reactor: 1 } }), 'engine.reactor: unknown key: did you mean reactors?'],
     ['a key of nothing alike', withParts({ log: { zzz: 1 } }), 'log.zzz: unknown key; known are level'],

@@ -1,0 +1,90 @@
+/** `ringway start`: the gateway of a configuration file. */
+import type { Command } from 'commander';
+import { type AdminServer, startAdmin } from '../admin.js';
+import type { Config } from '../config/config.js';
+import { effectiveConfig } from '../config/effective-config.js';
+import { loadConfigFile } from '../config/load-config.js';
+import type { Engine } from '../engine/engine.js';
+import { createEngine } from '../engine/select-engine.js';
+import { createGateway, type Gateway } from '../gateway/gateway.js';
+import { createLogger, gatewayLog, type Logger } from '../log.js';
+import { drainOnSignal } from './drain-on-signal.js';
+import { machineFacts } from './machine-facts.js';
+import { readyLine } from './ready-line.js';
+
+interface StartArguments {
+  readonly config: string;
+  readonly check: boolean;
+}
+
+export function registerStart(program: Command): void {
+  program
+    .command('start')
+    .description('Start the gateway of a configuration file. SIGTERM drains it, a second one aborts.')
+    .requiredOption('--config <file>', 'YAML or JSON; examples/gateway.yaml is a commented one')
+    .option('--check', 'check the configuration and print it with every default, without starting', false)
+    .addHelpText(
+      'after',
+      '\nExit status after a drain: 0 when all was finished, 1 when the grace period cut something.',
+    )
+    .action(async ({ config: file, check }: StartArguments) => {
+      const config = await loadConfigFile(file);
+      if (check) process.stdout.write(effectiveConfig(config));
+      else process.exitCode = await start(config);
+    });
+}
+
+async function start(config: Config): Promise<number> {
+  const logger = createLogger(config.log);
+  warnAboutFiles(config, logger);
+  const engine = createEngine(config.engine);
+  try {
+    return await run(config, engine, logger);
+  } finally {
+    await engine.close();
+  }
+}
+
+async function run(config: Config, engine: Engine, logger: Logger): Promise<number> {
+  const gateway = createGateway(config, { engine, log: gatewayLog(logger) });
+  await gateway.start();
+  let admin: AdminServer | undefined;
+  try {
+    if (config.admin !== undefined) admin = await startAdmin(config.admin, gateway);
+    const ended = drainOnSignal(() => gateway.drain());
+    announce(gateway, engine, admin, logger);
+    return await ended;
+  } finally {
+    // Asked until the very end: a load balancer sees 503 while the gateway drains.
+    await admin?.close();
+    await gateway.close();
+  }
+}
+
+function announce(gateway: Gateway, engine: Engine, admin: AdminServer | undefined, logger: Logger): void {
+  const addresses = gateway.addresses.map(({ address }) => address);
+  const { name, reactors, reason } = engine;
+  logger.info(
+    { engine: name, reactors, reason, listeners: gateway.addresses, admin: admin?.address },
+    'gateway.started',
+  );
+  console.log(readyLine(engine, addresses, admin?.address));
+}
+
+/** Beside clients and links: Node's own, the rings, the log. */
+const OTHER_FILES = 64;
+
+/** Too few file descriptors show as refused connections much later: better said at the start. */
+function warnAboutFiles({ listeners, pools }: Config, logger: Logger): void {
+  const { openFiles } = machineFacts();
+  if (openFiles === undefined) return;
+  const clients = listeners.reduce((sum, { maxConnections }) => sum + maxConnections, 0);
+  const links = pools.reduce((sum, { links, servers }) => sum + (links.max + 1) * servers.length, 0);
+  const wanted = clients + links + OTHER_FILES;
+  if (openFiles.soft >= wanted) return;
+  const { soft } = openFiles;
+  logger.warn(
+    { openFiles: soft, wanted, clients, links },
+    `open files are limited to ${soft}: raise the limit to ${wanted} (ulimit -n) or lower maxConnections`,
+  );
+}
