@@ -1,0 +1,106 @@
+/** Each behaviour once, on every engine that runs here. */
+import { afterEach, beforeEach, describe } from 'vitest';
+import type { DriverName, Engine, EngineOptions, Listener } from '../../src/engine/engine.js';
+import { createNativeEngine } from '../../src/engine/native-engine.js';
+import { createEngine } from '../../src/engine/select-engine.js';
+import { TcpPeer } from './tcp-peer.js';
+
+const DRIVERS: readonly DriverName[] = ['io_uring', 'epoll', 'portable'];
+/** Where io_uring is refused, a run that must not pass without it says so: `TEST_ENGINES=io_uring,epoll,portable`. */
+const required = (process.env.TEST_ENGINES ?? '').split(',').filter((name) => name !== '');
+
+/** One way of running an engine. */
+export interface EngineRun {
+  readonly driver: DriverName;
+  readonly reactors: number | 'auto';
+  /** A new engine; it is checked that it really runs on this driver. The test closes it. */
+  create(options?: Omit<EngineOptions, 'kind' | 'reactors'>): Engine;
+}
+
+export interface EngineRunOptions {
+  /** Of the native engines, each a run of its own. Default: one run with `auto`. */
+  readonly reactors?: readonly (number | 'auto')[];
+}
+
+/**
+ * Runs the suite once on each engine. One that cannot run here is reported with its reason and skipped, unless the
+ * environment's TEST_ENGINES names it: then it fails.
+ */
+export function describeEngines(
+  name: string,
+  suite: (engine: DriverName, run: EngineRun) => void,
+  { reactors = ['auto'] }: EngineRunOptions = {},
+): void {
+  for (const driver of DRIVERS) {
+    const reason = whyNot(driver);
+    if (reason !== undefined && !required.includes(driver)) {
+      console.log(`${name}: not run on ${driver}: ${reason}`);
+    }
+    for (const count of driver === 'portable' ? [0] : reactors) {
+      const title = `${name} on ${driver}${count === 'auto' || driver === 'portable' ? '' : `, reactors ${count}`}`;
+      describe.skipIf(reason !== undefined && !required.includes(driver))(title, () =>
+        suite(driver, runOf(driver, count)),
+      );
+    }
+  }
+}
+
+function runOf(driver: DriverName, reactors: number | 'auto'): EngineRun {
+  return {
+    driver,
+    reactors,
+    create: (options = {}) => {
+      const engine = createEngine({ ...options, kind: driver, reactors });
+      if (engine.name !== driver) throw new Error(`${driver} was asked for and ${engine.name} runs`);
+      if (driver !== 'portable' && reactors !== 'auto' && engine.reactors !== reactors) {
+        throw new Error(`${reactors} reactors were asked for and ${engine.reactors} run`);
+      }
+      return engine;
+    },
+  };
+}
+
+const probed = new Map<DriverName, string | undefined>();
+
+/** The reason why a driver cannot run, by really trying. */
+function whyNot(driver: DriverName): string | undefined {
+  if (driver === 'portable') return undefined;
+  if (!probed.has(driver)) {
+    const tried = createNativeEngine({ kind: driver, reactors: 0 });
+    probed.set(driver, tried.reason);
+    if (tried.reason === undefined) void tried.engine.close();
+  }
+  return probed.get(driver);
+}
+
+/** An engine for each test, and what the test opened beside it; all ends with the test. */
+export interface EngineFixture {
+  readonly engine: Engine;
+  /** A peer that is connected to the listener. */
+  peer(listener: Listener | Listener['address'], options?: { readonly paused?: boolean }): Promise<TcpPeer>;
+  /** To be done at the end of the test, in reverse order. */
+  cleanUp(action: () => unknown): void;
+}
+
+export function useEngine(run: EngineRun, options?: Omit<EngineOptions, 'kind' | 'reactors'>): EngineFixture {
+  let engine: Engine;
+  const cleanUps: (() => unknown)[] = [];
+  beforeEach(() => {
+    engine = run.create(options);
+  });
+  afterEach(async () => {
+    for (const action of cleanUps.splice(0).reverse()) await action();
+    await engine.close();
+  });
+  return {
+    get engine() {
+      return engine;
+    },
+    async peer(listener, peerOptions) {
+      const peer = await TcpPeer.connect('close' in listener ? listener.address : listener, peerOptions);
+      cleanUps.push(() => peer.destroy());
+      return peer;
+    },
+    cleanUp: (action) => cleanUps.push(action),
+  };
+}
