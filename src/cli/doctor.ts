@@ -79,7 +79,13 @@ function describeSeccomp(mode: number | undefined): string {
 }
 
 function describeFeatures(): Row[] {
-  return describeIoUring().map(({ name, found, sentence }) => [`  ${name}`, `${found ? 'yes' : 'no'}: ${sentence}`]);
+  const features = describeIoUring();
+  if (features.length === 0) return [];
+  const found = features.filter((feature) => feature.found).length;
+  return [
+    ['io_uring features', `${found} of ${features.length}`],
+    ...features.map(({ name, found, sentence }): Row => [`  ${name}`, `${found ? 'yes' : 'no'}: ${sentence}`]),
+  ];
 }
 
 /** Names in one column. */

@@ -1,6 +1,6 @@
 /** Parsers of option values for commander, and the options that several commands have. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { ENGINES, MOST_REACTORS } from '../config/schema.js';
+import { ENGINES, MOST_REACTORS } from '../config/names.js';
 import type { EngineName } from '../engine/engine.js';
 
 /** A whole number in a range; anything else is refused with what would be right. */

@@ -1,14 +1,15 @@
 /** `ringway start`: the gateway of a configuration file. */
 import type { Command } from 'commander';
-import { type AdminServer, startAdmin } from '../admin.js';
+import type { AdminServer } from '../admin.js';
 import type { Config } from '../config/config.js';
-import { effectiveConfig } from '../config/effective-config.js';
-import { loadConfigFile } from '../config/load-config.js';
+import { ConfigError, formatProblem } from '../config/problem.js';
 import type { Engine } from '../engine/engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { createGateway, type Gateway } from '../gateway/gateway.js';
 import { createLogger, gatewayLog, type Logger } from '../log.js';
 import { drainOnSignal } from './drain-on-signal.js';
+import { UsageError } from './exit-status.js';
+import { explainError } from './explain-error.js';
 import { machineFacts } from './machine-facts.js';
 import { readyLine } from './ready-line.js';
 
@@ -28,10 +29,27 @@ export function registerStart(program: Command): void {
       '\nExit status after a drain: 0 when all was finished, 1 when the grace period cut something.',
     )
     .action(async ({ config: file, check }: StartArguments) => {
-      const config = await loadConfigFile(file);
-      if (check) process.stdout.write(effectiveConfig(config));
-      else process.exitCode = await start(config);
+      const config = await load(file);
+      if (!check) {
+        process.exitCode = await start(config);
+        return;
+      }
+      const { effectiveConfig } = await import('../config/effective-config.js');
+      process.stdout.write(effectiveConfig(config));
     });
+}
+
+/** A file that cannot be read is a bad argument, like one that says nothing sensible. */
+async function load(file: string): Promise<Config> {
+  // The schema alone is a hundred modules, which other commands need not load.
+  const { loadConfigFile } = await import('../config/load-config.js');
+  try {
+    return await loadConfigFile(file);
+  } catch (error) {
+    if (error instanceof ConfigError)
+      throw new UsageError(error.problems.map((problem) => `${file}: ${formatProblem(problem)}`).join('\n'));
+    throw new UsageError(`--config ${explainError(error) ?? (error as Error).message}`);
+  }
 }
 
 async function start(config: Config): Promise<number> {
@@ -50,7 +68,10 @@ async function run(config: Config, engine: Engine, logger: Logger): Promise<numb
   await gateway.start();
   let admin: AdminServer | undefined;
   try {
-    if (config.admin !== undefined) admin = await startAdmin(config.admin, gateway);
+    if (config.admin !== undefined) {
+      const { startAdmin } = await import('../admin.js');
+      admin = await startAdmin(config.admin, gateway);
+    }
     const ended = drainOnSignal(() => gateway.drain());
     announce(gateway, engine, admin, logger);
     return await ended;

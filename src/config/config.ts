@@ -1,7 +1,7 @@
 /** A whole configuration: the gateway's own and what the command needs around it. Every default is filled in. */
 import type { EngineName } from '../engine/engine.js';
 import type { GatewayConfig } from '../gateway/options.js';
-import type { LOG_LEVELS } from './schema.js';
+import type { LOG_LEVELS } from './names.js';
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 

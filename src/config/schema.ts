@@ -4,18 +4,16 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import type { EngineName } from '../engine/engine.js';
 import { ENGINE_LIMITS } from '../engine/tables.gen.js';
 import { DEFAULT_STRATEGY, STRATEGIES } from '../gateway/allocator.js';
 import { limits } from '../limits.js';
 import { ADDRESS_HINT, parseAddress, pathProblem } from './address.js';
+import { ENGINES, LOG_LEVELS, MOST_REACTORS } from './names.js';
 import { nearest } from './nearest.js';
 import { formatValue } from './problem.js';
 
 /** Longest payload the protocols' length fields and the engine's buffers are made for: 1 GiB. */
 const LARGEST_FRAME = 2 ** 30;
-/** Threads of one process; far above any machine's use. */
-export const MOST_REACTORS = 64;
 /** Longest time of any timer: 24.8 days, as everywhere in Node. */
 const LONGEST_MS = 2 ** 31 - 1;
 const MOST_BYTES = 2 ** 40;
@@ -103,7 +101,6 @@ const listenHost = () =>
 
 const socketPath = () => text('the path of a unix socket', '"/run/ringway.sock"', pathProblem);
 
-export const ENGINES = ['io_uring', 'epoll', 'portable', 'auto'] as const satisfies readonly EngineName[];
 const engineKind = oneOf('an engine', ENGINES);
 const reactors = z.custom<number | 'auto'>(
   (value) =>
@@ -213,8 +210,6 @@ const admin = object('an admin address', {
   host: listenHost().default('127.0.0.1'),
   port: port(0),
 });
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 export const schema = object('a configuration', {
   engine: engine.prefault('auto'),
