@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -44,11 +45,27 @@ int UringDriver::Start() {
     if (!eventfd_.Valid()) return -errno;
     int fd = eventfd_.Get();
     if (const int error = ring_.Register(IORING_REGISTER_EVENTFD, &fd, 1); error < 0) return error;
+    poll_set_.Reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!poll_set_.Valid()) return -errno;
+    if (const int error = PollAlso(eventfd_.Get()); error != 0) return error;
     tail_when_armed_ = ring_.CompletionTail();
     eventfd_armed_ = true;
   }
   return 0;
 }
+
+int UringDriver::PollAlso(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  const bool added = ::epoll_ctl(poll_set_.Get(), EPOLL_CTL_ADD, fd, &event) == 0 || errno == EEXIST;
+  return added ? 0 : -errno;
+}
+
+void UringDriver::PollNoLonger(int fd) {
+  if (poll_set_.Valid()) ::epoll_ctl(poll_set_.Get(), EPOLL_CTL_DEL, fd, nullptr);
+}
+
+void UringDriver::Forget(int fd) { PollNoLonger(fd); }
 
 io_uring_sqe* UringDriver::NextSqe() {
   if (spilled_.empty()) [[likely]] {
@@ -110,6 +127,7 @@ void UringDriver::StopReceive(UserData data, int) {
 }
 
 void UringDriver::Cancel(UserData, int fd) {
+  PollNoLonger(fd);
   io_uring_sqe* sqe = Begin(UserData{}, IORING_OP_ASYNC_CANCEL, fd);
   sqe->cancel_flags = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL;
   sqe->flags = IOSQE_CQE_SKIP_SUCCESS;
@@ -121,6 +139,7 @@ void UringDriver::Watch(UserData data, int fd) {
   uint32_t events = POLLIN;
   if constexpr (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) events <<= 16;
   sqe->poll32_events = events;
+  if (poll_set_.Valid()) CHECK_EQ(PollAlso(fd), 0);
 }
 
 // Room for one message in the arena and one submission, so that neither is flushed between the two: a flush makes the
@@ -306,7 +325,7 @@ int UringDriver::PollFd() const {
     case UringMode::kPolledRing:
       return ring_.ring_fd();
     case UringMode::kPolledEventfd:
-      return eventfd_.Get();
+      return poll_set_.Get();
     case UringMode::kOwnThread:
       break;
   }

@@ -33,7 +33,7 @@ class UringDriver final : public Driver {
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
-  void Forget(int) override {}
+  void Forget(int fd) override;
   void Submit() override;
   void Wait() override;
   size_t Reap(std::span<Completion> completions) override;
@@ -64,6 +64,8 @@ class UringDriver final : public Driver {
   void SubmitAndArmEventfd();
   uint32_t ReadyCount() const { return ring_.CompletionTail() - ring_.CompletionHead(); }
   void RingEventfd();
+  int PollAlso(int fd);
+  void PollNoLonger(int fd);
 
   const DriverOptions options_;
   const UringMode mode_;
@@ -80,6 +82,9 @@ class UringDriver final : public Driver {
 
   // kPolledEventfd only.
   Fd eventfd_;
+  // What the loop polls: the eventfd, and by themselves the descriptors that are watched. Writing to a watched eventfd
+  // would ring ours from within a wake-up, which the kernel puts off, and (seen on 6.18) does only the first time.
+  Fd poll_set_;
   bool eventfd_armed_ = false;    // the kernel rings it
   bool eventfd_is_up_ = false;    // it is readable
   uint32_t tail_when_armed_ = 0;  // a moved tail is the evidence that the kernel rang

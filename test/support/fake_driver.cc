@@ -1,0 +1,383 @@
+#include "support/fake_driver.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace ringway::test {
+namespace {
+
+constexpr int kFirstFd = 100000;  // no real descriptor
+constexpr uint8_t kPoison = 0xdd;
+constexpr int kMaxSteps = 100000;
+
+bool IsOutput(Op op) { return op == Op::kConnect || op == Op::kSend; }
+
+}  // namespace
+
+void FakeDriver::Fail(const char* what) const {
+  std::fprintf(stderr, "FakeDriver (seed %llu): %s\n", static_cast<unsigned long long>(options_.seed), what);
+  std::fflush(stderr);
+  std::abort();
+}
+
+bool FakeDriver::Chance(uint32_t percent) { return random_() % 100 < percent; }
+
+size_t FakeDriver::Some(size_t most) { return Chance(options_.short_percent) ? 1 + random_() % most : most; }
+
+// The lowest free number, as the kernel gives it: the next owner of a descriptor comes at once.
+int FakeDriver::NewEnd(End::Kind kind) {
+  int fd = kFirstFd;
+  while (ends_.contains(fd)) ++fd;
+  ends_[fd].kind = kind;
+  return fd;
+}
+
+FakeDriver::End& FakeDriver::At(int fd) {
+  const auto found = ends_.find(fd);
+  if (found == ends_.end()) Fail("a descriptor that is not open was used");
+  return found->second;
+}
+
+int FakeDriver::Start() {
+  for (uint32_t i = 0; i < options_.driver.receive_buffers; ++i) {
+    buffers_.emplace_back(options_.driver.receive_buffer_bytes, kPoison);
+    free_buffers_.push_back(i);
+  }
+  filled_.resize(buffers_.size());
+  return 0;
+}
+
+int FakeDriver::Listen() { return NewEnd(End::Kind::kListener); }
+
+int FakeDriver::Socket() { return NewEnd(End::Kind::kStream); }
+
+int FakeDriver::Event() { return NewEnd(End::Kind::kEvent); }
+
+sockaddr_in FakeDriver::AddressOf(int listener) const {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = static_cast<uint32_t>(listener);
+  return address;
+}
+
+std::pair<int, int> FakeDriver::Pair() {
+  const int ours = NewEnd(End::Kind::kStream);
+  const int theirs = NewEnd(End::Kind::kStream);
+  At(ours).other = theirs;
+  At(theirs).other = ours;
+  return {ours, theirs};
+}
+
+int FakeDriver::PeerDial(int listener) {
+  const auto [server, client] = Pair();
+  At(listener).backlog.push_back(server);
+  return client;
+}
+
+void FakeDriver::RingEvent(int fd) { ++At(fd).event_count; }
+
+void FakeDriver::ReadEvent(int fd) { At(fd).events_seen = At(fd).event_count; }
+
+int32_t FakeDriver::Transfer(int fd, const iovec* iov, size_t count, bool may_be_short) {
+  End& end = At(fd);
+  if (end.reset) return -ECONNRESET;
+  if (end.cannot_send || end.other < 0 || !ends_.contains(end.other)) return -EPIPE;
+  End& other = At(end.other);
+  size_t total = 0;
+  for (size_t i = 0; i < count; ++i) total += iov[i].iov_len;
+  if (total == 0) return 0;
+  if (other.inbox.size() >= options_.pipe_bytes) return -EAGAIN;
+  const size_t room = std::min(total, options_.pipe_bytes - other.inbox.size());
+  const size_t most = may_be_short ? Some(room) : room;
+  size_t left = most;
+  for (size_t i = 0; i < count && left > 0; ++i) {
+    const auto* bytes = static_cast<const uint8_t*>(iov[i].iov_base);
+    const size_t part = std::min(left, iov[i].iov_len);
+    other.inbox.insert(other.inbox.end(), bytes, bytes + part);
+    left -= part;
+  }
+  return static_cast<int32_t>(most);
+}
+
+ssize_t FakeDriver::PeerSend(int fd, std::span<const uint8_t> bytes) {
+  const iovec part{const_cast<uint8_t*>(bytes.data()), bytes.size()};
+  return Transfer(fd, &part, 1, false);
+}
+
+ssize_t FakeDriver::PeerReceive(int fd, std::span<uint8_t> bytes) {
+  End& end = At(fd);
+  if (end.reset) return -ECONNRESET;
+  if (end.inbox.empty()) return end.finished ? 0 : -EAGAIN;
+  const size_t count = std::min(bytes.size(), end.inbox.size());
+  std::copy_n(end.inbox.begin(), count, bytes.begin());
+  end.inbox.erase(end.inbox.begin(), end.inbox.begin() + static_cast<ptrdiff_t>(count));
+  return static_cast<ssize_t>(count);
+}
+
+void FakeDriver::ShutdownWrite(int fd) {
+  End& end = At(fd);
+  end.cannot_send = true;
+  if (end.other >= 0 && ends_.contains(end.other)) At(end.other).finished = true;
+}
+
+void FakeDriver::Shutdown(int fd) {
+  ShutdownWrite(fd);
+  At(fd).finished = true;
+}
+
+void FakeDriver::PeerReset(int fd) {
+  const int other = At(fd).other;
+  if (other >= 0 && ends_.contains(other)) {
+    At(other).reset = true;
+    At(other).inbox.clear();
+    At(other).other = -1;
+  }
+  ends_.erase(fd);
+}
+
+void FakeDriver::CloseFd(int fd) {
+  if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was closed with operations in flight");
+  ShutdownWrite(fd);
+  const int other = At(fd).other;
+  if (other >= 0 && ends_.contains(other)) At(other).other = -1;
+  ends_.erase(fd);
+}
+
+bool FakeDriver::IsBusy(int fd, bool output) const {
+  const auto begun = [fd, output](const Operation& operation) {
+    return operation.fd == fd && IsOutput(operation.data.op) == output;
+  };
+  // Over, but nobody was told.
+  const auto ended = [fd, output](const Posted& posted) {
+    return posted.fd == fd && !posted.completion.more && IsOutput(posted.completion.data.op) == output;
+  };
+  return std::any_of(operations_.begin(), operations_.end(), begun) ||
+         std::any_of(posted_.begin(), posted_.end(), ended);
+}
+
+void FakeDriver::Begin(Operation operation) {
+  At(operation.fd);
+  if (IsBusy(operation.fd, IsOutput(operation.data.op))) Fail("a second operation of a kind on one descriptor");
+  operations_.push_back(std::move(operation));
+  ++in_flight_;
+}
+
+void FakeDriver::Accept(UserData data, int listener_fd) { Begin({.data = data, .fd = listener_fd}); }
+
+void FakeDriver::Receive(UserData data, int fd) { Begin({.data = data, .fd = fd}); }
+
+void FakeDriver::Watch(UserData data, int fd) { Begin({.data = data, .fd = fd}); }
+
+void FakeDriver::Connect(UserData data, int fd, const sockaddr* address, socklen_t length) {
+  Operation operation{.data = data, .fd = fd};
+  if (length != sizeof(operation.address)) Fail("an address of another length");
+  std::memcpy(&operation.address, address, sizeof(operation.address));
+  Begin(std::move(operation));
+}
+
+int32_t FakeDriver::Send(UserData data, int fd, const iovec* iov, int iov_count) {
+  if (iov_count <= 0) Fail("a send without parts");
+  if (IsBusy(fd, true)) Fail("a second send on one descriptor");
+  if (!Chance(options_.pending_percent)) {
+    const int32_t sent = Transfer(fd, iov, static_cast<size_t>(iov_count), true);
+    if (sent != -EAGAIN) return sent;
+  }
+  Begin({.data = data, .fd = fd, .parts = {iov, iov + iov_count}});
+  return kSendPending;
+}
+
+void FakeDriver::StopReceive(UserData data, int fd) {
+  for (Operation& operation : operations_) {
+    if (operation.fd == fd && operation.data == data) operation.cancelled = true;
+  }
+}
+
+void FakeDriver::Cancel(UserData, int fd) {
+  for (Operation& operation : operations_) {
+    if (operation.fd == fd) operation.cancelled = true;
+  }
+}
+
+void FakeDriver::Forget(int fd) {
+  if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was forgotten with operations in flight");
+}
+
+void FakeDriver::Post(size_t index, Completion completion) {
+  completion.data = operations_[index].data;
+  posted_.push_back({completion, operations_[index].fd});
+  if (!completion.more) operations_.erase(operations_.begin() + static_cast<ptrdiff_t>(index));
+}
+
+void FakeDriver::Finish(size_t index, int32_t result) { Post(index, {.data = {}, .result = result}); }
+
+bool FakeDriver::ProgressReceive(size_t index) {
+  Operation& operation = operations_[index];
+  End& end = At(operation.fd);
+  const bool trouble = end.reset || (end.inbox.empty() && end.finished);
+  if (!trouble && end.inbox.empty()) return false;
+  if (Chance(options_.false_data_percent)) {
+    operation.announced = true;
+    Post(index, {.data = {}, .more = true, .has_data = true, .buffer = kNoBuffer});
+    return true;
+  }
+  if (trouble) {
+    Finish(index, end.reset ? -ECONNRESET : 0);
+    return true;
+  }
+  if (free_buffers_.empty()) {
+    Finish(index, -ENOBUFS);
+    return true;
+  }
+  const uint32_t buffer = free_buffers_.back();
+  free_buffers_.pop_back();
+  const size_t count = Some(std::min(end.inbox.size(), buffers_[buffer].size()));
+  std::copy_n(end.inbox.begin(), count, buffers_[buffer].begin());
+  end.inbox.erase(end.inbox.begin(), end.inbox.begin() + static_cast<ptrdiff_t>(count));
+  filled_[buffer] = count;
+  Post(index, {.data = {},
+               .result = static_cast<int32_t>(count),
+               .more = !Chance(options_.lost_more_percent),
+               .has_data = true,
+               .buffer = buffer});
+  return true;
+}
+
+bool FakeDriver::ProgressAccept(size_t index) {
+  End& listener = At(operations_[index].fd);
+  if (listener.backlog.empty()) return false;
+  const int accepted = listener.backlog.front();
+  listener.backlog.pop_front();
+  Post(index, {.data = {}, .result = accepted, .more = !Chance(options_.lost_more_percent)});
+  return true;
+}
+
+void FakeDriver::ProgressConnect(size_t index) {
+  const Operation& operation = operations_[index];
+  const int listener = static_cast<int>(operation.address.sin_addr.s_addr);
+  const auto found = ends_.find(listener);
+  if (found == ends_.end() || found->second.kind != End::Kind::kListener) return Finish(index, -ECONNREFUSED);
+  const int ours = operation.fd;
+  const int theirs = NewEnd(End::Kind::kStream);
+  At(ours).other = theirs;
+  At(theirs).other = ours;
+  At(listener).backlog.push_back(theirs);
+  Finish(index, 0);
+}
+
+bool FakeDriver::ProgressSend(size_t index) {
+  const Operation& operation = operations_[index];
+  const int32_t sent = Transfer(operation.fd, operation.parts.data(), operation.parts.size(), true);
+  if (sent == -EAGAIN) return false;
+  Finish(index, sent);
+  return true;
+}
+
+// Whether the operation gave a completion.
+bool FakeDriver::Progress(size_t index) {
+  Operation& operation = operations_[index];
+  // What already happened may still come before a cancellation.
+  const bool cancel_now = operation.cancelled && (operation.announced || !Chance(options_.late_percent));
+  if (cancel_now) {
+    Finish(index, -ECANCELED);
+    return true;
+  }
+  if (operation.announced) return false;
+  switch (operation.data.op) {
+    case Op::kReceive:
+      return ProgressReceive(index);
+    case Op::kAccept:
+      return ProgressAccept(index);
+    case Op::kConnect:
+      ProgressConnect(index);
+      return true;
+    case Op::kSend:
+      return ProgressSend(index);
+    case Op::kWatch: {
+      End& end = At(operation.fd);
+      if (end.event_count == end.events_seen) return false;
+      end.events_seen = end.event_count;
+      Post(index, {.data = {}, .more = !Chance(options_.lost_more_percent)});
+      return true;
+    }
+    case Op::kNone:
+      break;
+  }
+  Fail("an operation of no kind");
+}
+
+// One round over all operations, in any order; each moves at most once.
+void FakeDriver::Step() {
+  std::vector<UserData> order;
+  for (const Operation& operation : operations_) {
+    if (operation.submitted) order.push_back(operation.data);
+  }
+  std::shuffle(order.begin(), order.end(), random_);
+  for (const UserData& data : order) {
+    if (Chance(options_.late_percent)) continue;
+    const auto found = std::find_if(operations_.begin(), operations_.end(),
+                                    [&data](const Operation& operation) { return operation.data == data; });
+    if (found != operations_.end()) Progress(static_cast<size_t>(found - operations_.begin()));
+  }
+}
+
+void FakeDriver::Submit() {
+  for (Operation& operation : operations_) operation.submitted = true;
+}
+
+void FakeDriver::Wait() {
+  Submit();
+  for (int step = 0; posted_.empty(); ++step) {
+    if (step == kMaxSteps) Fail("waits for what can never come");
+    Step();
+  }
+}
+
+size_t FakeDriver::Reap(std::span<Completion> completions) {
+  Step();
+  size_t count = 0;
+  while (count < completions.size() && !posted_.empty()) {
+    Completion& completion = completions[count++];
+    completion = posted_.front().completion;
+    posted_.pop_front();
+    if (completion.has_data && completion.buffer != kNoBuffer) handed_out_.push_back(completion.buffer);
+    if (!completion.more) --in_flight_;
+  }
+  return count;
+}
+
+std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
+  if (!completion.has_data) Fail("bytes were taken twice, or where there are none");
+  completion.has_data = false;
+  // The last bytes taken are no longer valid.
+  if (taken_ != kNoBuffer) std::fill(buffers_[taken_].begin(), buffers_[taken_].end(), kPoison);
+  taken_ = completion.buffer;
+  if (completion.buffer != kNoBuffer) return {buffers_[completion.buffer].data(), filled_[completion.buffer]};
+
+  completion.result = -EAGAIN;
+  const auto found = std::find_if(operations_.begin(), operations_.end(), [&completion](const Operation& operation) {
+    return operation.data == completion.data && operation.announced;
+  });
+  if (found == operations_.end() || found->cancelled) return {};
+  found->announced = false;
+  const End& end = At(found->fd);
+  if (!end.reset && !(end.inbox.empty() && end.finished)) return {};
+  completion.result = end.reset ? -ECONNRESET : 0;
+  completion.more = false;
+  operations_.erase(found);
+  --in_flight_;
+  return {};
+}
+
+void FakeDriver::EndDispatch() {
+  for (const uint32_t buffer : handed_out_) {
+    std::fill(buffers_[buffer].begin(), buffers_[buffer].end(), kPoison);
+    free_buffers_.push_back(buffer);
+  }
+  handed_out_.clear();
+  taken_ = kNoBuffer;
+}
+
+}  // namespace ringway::test
