@@ -23,7 +23,7 @@ Starts a gateway and three inference servers (wink-nlp, English: sentiment and e
 gateway from many clients at once, and prints a table. Exit status 0: every request got exactly one answer, and a right one.
 
   --input FILE    text to send, paragraph by paragraph. Default: the README files in node_modules.
-  --requests N    default 40000
+  --requests N    default 100000
   --clients N     at once. Default 50
   --engine NAME   ${ENGINES.join(' | ')}. Default auto
   --serve         keep gateway and servers up, and say how to talk to them; Ctrl-C drains
@@ -114,7 +114,7 @@ async function serveUntilInterrupted({ engine }: Arguments): Promise<number> {
 function howToTalk({ rmpPort, linesPort, adminPort, engine, servers }: Cluster): string {
   return `gateway (${engine}) and ${servers.length} inference servers are up. Talk to them:
 
-  printf 'I love this.\n' | nc -N 127.0.0.1 ${linesPort}
+  printf 'I love this.\\n' | nc -N 127.0.0.1 ${linesPort}
   bin/ringway request --port ${rmpPort} 'Ada Lovelace was born on 10 December 1815.'
   python3 examples/python/client.py ${rmpPort} 'What a terrible day.' 'What a day!'
   curl http://127.0.0.1:${adminPort}/backends
@@ -147,7 +147,7 @@ function readArguments(): Arguments {
   const { values } = parseArgs({
     options: {
       input: { type: 'string' },
-      requests: { type: 'string', default: '40000' },
+      requests: { type: 'string', default: '100000' },
       clients: { type: 'string', default: '50' },
       engine: { type: 'string', default: 'auto' },
       serve: { type: 'boolean', default: false },
