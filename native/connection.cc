@@ -218,7 +218,7 @@ bool Connection::MayDeliver() {
     credit_frames_ = 0;
     credit_bytes_ = 0;
   }
-  if (credit_frames_ < limits::credit_frames && credit_bytes_ < limits::credit_bytes &&
+  if (credit_frames_ < options_->credit_frames && credit_bytes_ < options_->credit_bytes &&
       reactor_.events().HasRoomForFrame(limits::inline_frame_bytes)) [[likely]] {
     return true;
   }
@@ -348,7 +348,7 @@ void Connection::PushLarge(Block* block, size_t offset, size_t length) {
   reactor_.events().Push(EventKind::kLargeFrame, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
   reactor_.counters().Add(Counter::kFramesReceived);
   ++credit_frames_;
-  credit_bytes_ += limits::credit_bytes;
+  credit_bytes_ += options_->credit_bytes;
 }
 
 bool Connection::Keep(std::span<const uint8_t> bytes, size_t limit_hint) {

@@ -140,6 +140,8 @@ uint32_t ReactorGroup::ListenerConnections(uint32_t id) const {
 
 void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token) {
   options->accounts = &accounts_;
+  options->credit_frames = static_cast<uint32_t>(limits::outgoing_credit_frames);
+  options->credit_bytes = static_cast<uint32_t>(limits::outgoing_credit_bytes);
   LeastLoaded().Post([address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](
                          Reactor& reactor) {
     Connection::Connect(reactor, address.storage, address.length, shared, token);

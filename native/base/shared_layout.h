@@ -117,7 +117,7 @@ struct CloseCommand {
   uint32_t reason;
 };
 
-inline constexpr uint32_t kEventDescriptors = 8192;        // 128 KB
+inline constexpr uint32_t kEventDescriptors = 16384;       // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;          // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 18;        // 1 MB
 inline constexpr uint32_t kSlots = 1u << 18;               // connections of one reactor

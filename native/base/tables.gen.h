@@ -100,6 +100,10 @@ inline constexpr uint64_t inline_frame_bytes = 65536;
 inline constexpr uint64_t credit_frames = 64;
 // bytes: of one connection per turn, for fairness
 inline constexpr uint64_t credit_bytes = 65536;
+// frames: of one outgoing connection per turn: it carries the answers for many clients
+inline constexpr uint64_t outgoing_credit_frames = 4096;
+// bytes: of one outgoing connection per turn
+inline constexpr uint64_t outgoing_credit_bytes = 524288;
 // frames: JavaScript takes at most these per turn, then lets the loop turn
 inline constexpr uint64_t drain_frames = 1024;
 }  // namespace limits

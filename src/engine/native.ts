@@ -133,7 +133,7 @@ export const CommandKind = {
   wantDrain: 8,
 } as const;
 
-export const EVENT_DESCRIPTORS = 8192;
+export const EVENT_DESCRIPTORS = 16384;
 export const EVENT_BYTES = 1 << 20;
 export const COMMAND_WORDS = 1 << 18;
 export const SLOTS = 1 << 18;

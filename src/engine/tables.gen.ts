@@ -123,6 +123,10 @@ export const ENGINE_LIMITS = {
   creditFrames: 64,
   /** bytes: of one connection per turn, for fairness */
   creditBytes: 65536,
+  /** frames: of one outgoing connection per turn: it carries the answers for many clients */
+  outgoingCreditFrames: 4096,
+  /** bytes: of one outgoing connection per turn */
+  outgoingCreditBytes: 524288,
   /** frames: JavaScript takes at most these per turn, then lets the loop turn */
   drainFrames: 1024,
 } as const;
