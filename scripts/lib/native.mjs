@@ -8,8 +8,9 @@ import { filesBelow, fingerprint, isStamped, stamp } from './stamp.mjs';
 
 // Not build/, which node-gyp wipes.
 export const BUILD = 'build-native';
+const ADDON = join(root, BUILD, 'Release', 'ringway.node');
 
-/** What can be built: the names of CMake's targets, and the folders that each set of targets reads. */
+/** What can be built: CMake's targets, and the folders they read. Each set holds the ones before it. */
 const SETS = {
   addon: { targets: ['ringway'], folders: ['native'] },
   bench: { targets: ['ringway', 'bench_native'], folders: ['native', 'bench/native'] },
@@ -22,19 +23,31 @@ const SETS = {
  */
 export function buildNative(set) {
   if (process.platform !== 'linux') throw new SetupError('the native engine is for Linux');
-  const { targets, folders } = SETS[set];
-  const sources = folders.flatMap((folder) => filesBelow(folder, (path) => /\.(h|cc|txt)$/.test(path)));
-  const digest = fingerprint([...sources, 'CMakeLists.txt'], [configuration()]);
-  const stampFile = `${BUILD}/.stamp-${set}`;
-  if (isStamped(stampFile, digest) && existsSync(join(root, BUILD, 'Release', 'ringway.node'))) return;
+  if (isStamped(stampOf(set), digestOf(set)) && existsSync(ADDON)) return;
 
   ensurePrerequisites({ tests: set === 'all' });
+  const names = Object.keys(SETS);
+  const covered = names.slice(0, names.indexOf(set) + 1).map((name) => [stampOf(name), digestOf(name)]);
   say(`building ${set === 'addon' ? 'the native engine' : 'the native engine and its programs'}`);
   configure();
   const jobs = String(Math.max(1, availableParallelism()));
-  run('the native build', 'cmake', ['--build', BUILD, '--parallel', jobs, '--target', ...targets]);
-  if (!existsSync(join(root, BUILD, 'Release', 'ringway.node'))) throw new SetupError('the native build made no addon');
-  stamp(stampFile, digest);
+  run('the native build', 'cmake', ['--build', BUILD, '--parallel', jobs, '--target', ...SETS[set].targets]);
+  if (!existsSync(ADDON)) throw new SetupError('the native build made no addon');
+  for (const [file, digest] of covered) stamp(file, digest);
+}
+
+function stampOf(set) {
+  return `${BUILD}/.stamp-${set}`;
+}
+
+function digestOf(set) {
+  const files = SETS[set].folders.flatMap((folder) => filesBelow(folder, (path) => /\.(h|cc|txt)$/.test(path)));
+  return fingerprint([...files, 'CMakeLists.txt'], [configuration()]);
+}
+
+/** After a build that failed: an addon of older sources must not run in its place. */
+export function removeAddon() {
+  rmSync(ADDON, { force: true });
 }
 
 /** What CMake is told, besides the files: a change of any of it configures anew. */

@@ -1,6 +1,6 @@
 import { ensureInstalled } from './install.mjs';
 import { withSetupLock } from './lock.mjs';
-import { buildNative } from './native.mjs';
+import { buildNative, removeAddon } from './native.mjs';
 import { SetupError, say } from './run.mjs';
 import { buildTypeScript } from './typescript.mjs';
 
@@ -19,6 +19,7 @@ export async function setUp({ native, mayLackNative }) {
     } catch (error) {
       const goOn = error instanceof SetupError && (mayLackNative || process.platform !== 'linux');
       if (!goOn) throw error;
+      removeAddon();
       say(`no native engine: ${error.message}`);
       say('going on with the portable engine');
     }
