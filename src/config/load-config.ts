@@ -108,19 +108,17 @@ function numeric(host: string): string {
   return host === 'localhost' ? '127.0.0.1' : host;
 }
 
+/** In one order, whatever the user's: `--check` prints it. */
 function completeListener(listener: ParsedListener, at: number): ListenerConfig {
-  const host = numeric(listener.host ?? '127.0.0.1');
-  const where = listener.path === undefined ? { host, port: listener.port } : { path: listener.path };
+  const { name, host, port, path, protocol, route, errorReply, maxStreamBufferedBytes, ...rest } = listener;
   return {
-    ...listener,
-    host: undefined,
-    port: undefined,
-    ...where,
-    name: listener.name ?? `listener-${at}`,
-    route: listener.route ?? 0,
-    errorReply: listener.errorReply ?? (listener.protocol === 'lines' ? 'text' : 'close'),
-    maxStreamBufferedBytes:
-      listener.maxStreamBufferedBytes ?? Math.min(limits.maxStreamBufferedBytes, listener.maxBufferedBytes),
+    name: name ?? `listener-${at}`,
+    ...(path === undefined ? { host: numeric(host ?? '127.0.0.1'), port } : { path }),
+    protocol,
+    route: route ?? 0,
+    errorReply: errorReply ?? (protocol === 'lines' ? 'text' : 'close'),
+    ...rest,
+    maxStreamBufferedBytes: maxStreamBufferedBytes ?? Math.min(limits.maxStreamBufferedBytes, rest.maxBufferedBytes),
   };
 }
 
