@@ -39,7 +39,7 @@ class TaskView implements Task {
   }
 
   get deadlineMs(): number {
-    return Math.max(0, this.#endsAt - performance.now());
+    return Math.max(0, Math.round(this.#endsAt - performance.now()));
   }
 }
 

@@ -10,7 +10,7 @@ export interface Task {
   readonly route: number;
   /** The correlation id on its link: for logs; it says nothing beyond the link. */
   readonly id: number;
-  /** What is left of the time budget, in ms, at the moment of reading; never below 0. */
+  /** What is left of the time budget, in whole ms, at the moment of reading; never below 0. */
   readonly deadlineMs: number;
   /** Fields that travelled with the request (trace context, tenant, …). */
   readonly meta: Meta | undefined;

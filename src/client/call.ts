@@ -81,7 +81,7 @@ export class Call implements Timed, SinkOwner {
 
   /** For the header: what is left of the budget, never 0 where there is one. */
   get remainingMs(): number {
-    return this.#hasDeadline ? Math.max(1, Math.ceil(this.expiresAt - performance.now())) : 0;
+    return this.#hasDeadline ? Math.max(1, Math.round(this.expiresAt - performance.now())) : 0;
   }
 
   /** The payload, for as long as it has not been sent. */

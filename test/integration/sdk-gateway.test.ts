@@ -1,0 +1,160 @@
+// Client SDK → gateway → backend SDK: what crosses the gateway in both directions.
+import { afterEach, expect, test } from 'vitest';
+import { serve } from '../../src/backend-sdk/serve.js';
+import type { BackendHandler, BackendServer, ServeOptions } from '../../src/backend-sdk/types.js';
+import { connectClient } from '../../src/client/connect-client.js';
+import type { Client } from '../../src/client/types.js';
+import { Status } from '../../src/engine/tables.gen.js';
+import { StatusError } from '../../src/protocol/status-error.js';
+import { describeEngines } from '../support/engines.js';
+import { startGateway } from '../support/sdk-gateway.js';
+
+describeEngines('both SDKs through a gateway', (engine) => {
+  const cleanUps: (() => unknown)[] = [];
+  afterEach(async () => {
+    for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+  });
+
+  async function start(
+    handle: BackendHandler['handle'],
+    { backends = 1, ...options }: Partial<ServeOptions> & { backends?: number } = {},
+  ): Promise<{ client: Client; other: Client; servers: BackendServer[] }> {
+    const servers: BackendServer[] = [];
+    for (let n = 0; n < backends; n++) {
+      servers.push(await serve({ port: 0, engine, ...options } as ServeOptions, { handle }));
+    }
+    const running = await startGateway(
+      engine,
+      servers.map(({ port }) => port),
+    );
+    const client = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
+    const other = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
+    cleanUps.push(
+      () => Promise.all(servers.map((server) => server.close())),
+      () => running.close(),
+      () => Promise.all([client.close(), other.close()]),
+    );
+    return { client, other, servers };
+  }
+
+  test('a thousand requests over two backends, each with its own answer', async () => {
+    const { client, servers } = await start(async (task) => `answer to ${task.payload}`, { backends: 2 });
+    const answers = await Promise.all(Array.from({ length: 1_000 }, (_, n) => client.request(`${n}`)));
+    expect(answers.map(String)).toEqual(Array.from({ length: 1_000 }, (_, n) => `answer to ${n}`));
+    const counts = servers.map((server) => server.stats().answered);
+    expect(counts[0] + counts[1]).toBe(1_000);
+    expect(Math.min(...counts)).toBeGreaterThan(0);
+    expect(client.stats().ignoredFrames).toBe(0);
+  });
+
+  test('route, what is left of the budget, and meta but the token arrive', async () => {
+    const { client } = await start(({ route, deadlineMs, meta, idempotent }) => {
+      return JSON.stringify({ route, inBudget: deadlineMs > 0 && deadlineMs <= 5_000, meta, idempotent });
+    });
+    const meta = { tenant: 'acme', token: 'secret', priority: 3 };
+    const answer = await client.request('', { deadlineMs: 5_000, idempotent: true, meta });
+    expect(JSON.parse(answer.toString())).toEqual({
+      route: 0,
+      inBudget: true,
+      meta: { tenant: 'acme', priority: 3 },
+      idempotent: true,
+    });
+  });
+
+  test('a stream a slow reader takes: held back at the backend, complete and in order', async () => {
+    // Far more than all buffers on the way hold together.
+    const [count, size] = [500, 100_000];
+    let sent = 0;
+    const { client, other } = await start(async (task, { partial }) => {
+      if (task.payload.length > 0) return 'meanwhile';
+      for (; sent < count; sent++) await partial(Buffer.alloc(size, sent));
+      return undefined;
+    });
+    const parts = client.stream('');
+    expect((await parts.next()).value?.[0]).toBe(0);
+    for (let n = 0; n < 50; n++) expect((await other.request('other')).toString()).toBe('meanwhile');
+    expect(sent).toBeLessThan(count);
+    let next = 1;
+    for await (const part of parts) {
+      expect([part.length, part[0], part[size - 1]]).toEqual([size, next & 0xff, next & 0xff]);
+      next++;
+    }
+    expect(next).toBe(count);
+  });
+
+  test('statuses pass through, and so does the gateway’s own', async () => {
+    const { client } = await start((task) => {
+      if (task.payload.length === 0) throw new StatusError('FAILED_PRECONDITION', 'an empty text has no sentiment');
+      return 'fine';
+    });
+    await expect(client.request('')).rejects.toMatchObject({
+      status: Status.FAILED_PRECONDITION,
+      message: 'an empty text has no sentiment',
+    });
+    await expect(client.request('', { route: 9 })).rejects.toMatchObject({ code: 'NOT_FOUND', notExecuted: true });
+    expect((await client.request('text')).toString()).toBe('fine');
+  });
+
+  test('a cancel and a client that leaves reach the backend’s signal', async () => {
+    const reasons: unknown[] = [];
+    const begun: (() => void)[] = [];
+    const { client, servers } = await start((_task, { signal }) => {
+      begun.shift()?.();
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => {
+          reasons.push(signal.reason);
+          reject(signal.reason);
+        });
+      });
+    });
+    const aborter = new AbortController();
+    const first = new Promise<void>((resolve) => begun.push(resolve));
+    const request = client.request('', { signal: aborter.signal });
+    await first;
+    aborter.abort();
+    await expect(request).rejects.toMatchObject({ code: 'CANCELLED' });
+    const second = new Promise<void>((resolve) => begun.push(resolve));
+    const left = client.request('').catch((error: unknown) => error);
+    await second;
+    await client.close();
+    expect(await left).toMatchObject({ code: 'CANCELLED' });
+    await expect.poll(() => servers[0].stats().cancelled).toBe(2);
+    expect(reasons).toHaveLength(2);
+  });
+
+  test('the deadline ends a request here and there', async () => {
+    const { client, servers } = await start(
+      (_task, { signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason));
+        }),
+    );
+    await expect(client.request('', { deadlineMs: 50 })).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await expect.poll(() => servers[0].stats().running).toBe(0);
+  });
+
+  test('a backend that drains under load loses no request', async () => {
+    const { client, servers } = await start(
+      async (task) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        return task.payload;
+      },
+      { backends: 2 },
+    );
+    const total = 2_000;
+    let next = 0;
+    let failed = 0;
+    const worker = async (): Promise<void> => {
+      while (next < total) {
+        const n = next++;
+        if (n === total / 4) void servers[0].drain(10_000);
+        const answer = await client.request(`${n}`).catch(() => undefined);
+        if (answer?.toString() !== `${n}`) failed++;
+      }
+    };
+    await Promise.all(Array.from({ length: 32 }, worker));
+    expect(failed).toBe(0);
+    expect(await servers[0].closed).toEqual({ cut: 0 });
+    expect(servers[0].stats().answered + servers[1].stats().answered).toBe(total);
+  });
+});
