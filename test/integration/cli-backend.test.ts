@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { endAll, runCli, startCli } from '../support/cli-process.js';
+import { describeEngines } from '../support/engines.js';
 
 let folder: string;
 
@@ -23,11 +24,11 @@ async function writeModule(text: string): Promise<string> {
 
 const request = (port: number, ...args: string[]) => runCli(['request', '--port', String(port), ...args]);
 
-describe('ringway backend and request', () => {
+describeEngines('ringway backend', (engine) => {
   it('echoes, says where it listens and with which engine, and drains on SIGTERM', async () => {
-    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', engine]);
     const [line] = await backend.match(/^listening on .*$/m);
-    expect(line).toMatch(/^listening on 127\.0\.0\.1:\d+ \(portable: .+\)$/);
+    expect(line).toMatch(new RegExp(`^listening on 127\\.0\\.0\\.1:\\d+ \\(${engine}\\W.+\\)$`));
     const answer = await request(await backend.port(), 'hello, wörld');
     expect(answer).toEqual({ status: 0, signal: null, stdout: 'hello, wörld\n', stderr: '' });
     backend.signal('SIGTERM');

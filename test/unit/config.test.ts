@@ -104,7 +104,8 @@ describe('loadConfig', () => {
         },
       }),
     );
-    expect(config.listeners[0]).toMatchObject({ path: '/run/x.sock', host: undefined, port: undefined });
+    expect(config.listeners[0]).toMatchObject({ path: '/run/x.sock' });
+    expect(config.listeners[0]).not.toHaveProperty('port');
     expect(config.pools[0].servers).toMatchObject([
       { path: '/run/b.sock' },
       { host: '::1', port: 9101 },
