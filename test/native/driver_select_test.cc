@@ -35,6 +35,7 @@ std::string ChoiceBehindFilter(int error, DriverRequest request) {
   const pid_t child = ::fork();
   REQUIRE_GE(child, 0);
   if (child == 0) {
+    ::unsetenv("RINGWAY_DENY_IO_URING");
     if (!RefuseIoUring(error)) ::_exit(3);
     const DriverChoice choice = SelectDriver(request, {});
     const std::string line = choice.name + "|" + std::to_string(choice.error) + "|" + choice.reason +
