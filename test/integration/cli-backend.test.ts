@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { endAll, runCli, startCli } from '../support/cli-process.js';
 import { describeEngines } from '../support/engines.js';
 
@@ -24,7 +24,7 @@ async function writeModule(text: string): Promise<string> {
 
 const request = (port: number, ...args: string[]) => runCli(['request', '--port', String(port), ...args]);
 
-describeEngines('ringway backend', (engine) => {
+describeEngines('ringway backend and request', (engine) => {
   it('echoes, says where it listens and with which engine, and drains on SIGTERM', async () => {
     const backend = startCli(['backend', '--port', '0', '--echo', '--engine', engine]);
     const [line] = await backend.match(/^listening on .*$/m);
@@ -44,14 +44,14 @@ describeEngines('ringway backend', (engine) => {
         await partial('route ' + task.route + ', ');
         return task.payload.toString().toUpperCase();
       };`);
-    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', engine]);
     const answer = await request(await backend.port(), '--route', '7', 'loud');
     expect(answer).toMatchObject({ status: 0, stdout: 'route 7, LOUD\n' });
   });
 
   it('takes a module that exports handle by name', async () => {
     const handler = await writeModule(`export const handle = (task) => 'named ' + task.payload;`);
-    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', engine]);
     expect(await request(await backend.port(), 'x')).toMatchObject({ stdout: 'named x\n' });
   });
 
@@ -64,7 +64,7 @@ describeEngines('ringway backend', (engine) => {
 
   it('exits with 10 + the status, its sentence on stderr', async () => {
     const handler = await writeModule(`export default () => { throw new Error('the model is on fire'); };`);
-    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', engine]);
     const answer = await request(await backend.port(), 'x');
     expect(answer.status).toBe(23);
     expect(answer.stdout).toBe('');
@@ -72,7 +72,7 @@ describeEngines('ringway backend', (engine) => {
   });
 
   it('waits before it answers, but not beyond the deadline', async () => {
-    const backend = startCli(['backend', '--port', '0', '--echo', '--delay-ms', '60000', '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--echo', '--delay-ms', '60000', '--engine', engine]);
     const answer = await request(await backend.port(), '--deadline', '50', 'x');
     expect(answer.status).toBe(14);
     expect(answer.stderr).toMatch(/^ringway: DEADLINE_EXCEEDED: /);
@@ -88,7 +88,7 @@ describeEngines('ringway backend', (engine) => {
   /** A backend with a task in flight that never ends. */
   async function startHanging(...args: string[]) {
     const handler = await writeModule(HANGING);
-    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', 'portable', ...args]);
+    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', engine, ...args]);
     const client = startCli(['request', '--port', String(await backend.port()), '--deadline', '600000', 'x']);
     await backend.match(/a task is here/);
     return { backend, client };
@@ -111,29 +111,29 @@ describeEngines('ringway backend', (engine) => {
 
   it('listens on a unix socket', async () => {
     const path = join(folder, 'b.sock');
-    const backend = startCli(['backend', '--path', path, '--echo', '--engine', 'portable']);
+    const backend = startCli(['backend', '--path', path, '--echo', '--engine', engine]);
     const [line] = await backend.match(/^listening on .*$/m);
     expect(line).toContain(`listening on unix:${path} (`);
     expect(await runCli(['request', '--path', path, 'local'])).toMatchObject({ status: 0, stdout: 'local\n' });
   });
 
   it('takes the payload from stdin', async () => {
-    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', engine]);
     const client = startCli(['request', '--port', String(await backend.port()), '-']);
     client.child.stdin!.end('piped');
     expect(await client.ended).toMatchObject({ status: 0, stdout: 'piped\n' });
   });
 
   it('tells that an address is in use in one line', async () => {
-    const first = startCli(['backend', '--port', '0', '--echo', '--engine', 'portable']);
+    const first = startCli(['backend', '--port', '0', '--echo', '--engine', engine]);
     const port = await first.port();
-    const second = await runCli(['backend', '--port', String(port), '--echo', '--engine', 'portable']);
+    const second = await runCli(['backend', '--port', String(port), '--echo', '--engine', engine]);
     expect(second.status).toBe(1);
     expect(second.stderr).toMatch(new RegExp(`^ringway: 127\\.0\\.0\\.1:${port} is already in use[^\\n]*\\n$`));
   });
 
   it('tells at once that nobody listens', async () => {
-    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', 'portable']);
+    const backend = startCli(['backend', '--port', '0', '--echo', '--engine', engine]);
     const port = await backend.port();
     backend.signal('SIGTERM');
     await backend.ended;
