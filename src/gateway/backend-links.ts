@@ -135,7 +135,9 @@ export class BackendLinks implements Handler {
     return this.#bulk;
   }
 
+  /** One more at a time: every task until it opens finds the others full too. */
   #widen(): void {
+    if (this.#links.some((link) => !link.bulk && !link.wasOpen)) return;
     if (this.#count() < this.#pool.links.max && this.#mayConnect(this.#deps.engine.now())) this.#connect(false);
   }
 

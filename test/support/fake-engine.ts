@@ -472,6 +472,14 @@ export class FakeEngine implements Engine {
     if (settle) this.settle();
   }
 
+  /** The whole process stood still for so long: no timer ran, nothing was read. */
+  stall(ms: number): void {
+    this.#nowMs += ms;
+    for (const timer of this.#timers) timer.nextMs = this.#nowMs;
+    this.#runTimers();
+    this.settle();
+  }
+
   forget(connection: FakeConnection): void {
     this.#connections.delete(connection);
   }

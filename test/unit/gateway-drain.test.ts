@@ -1,0 +1,129 @@
+// The end of a gateway: drained in order, cut at the end of the grace period, or closed at once. On the fake engine.
+import { describe, expect, test } from 'vitest';
+import { Status } from '../../src/engine/tables.gen.js';
+import { limits } from '../../src/limits.js';
+import { Flag, Kind } from '../../src/protocol/rmp.js';
+import { GatewayWorld, PORT, takeFrames } from '../support/gateway-world.js';
+
+describe('drain', () => {
+  test('finishes what is in flight, refuses what is new, and ends without a cut', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    world.send(client, { id: 1 });
+    const requests = world.requests();
+    const drained = world.gateway.drain(5_000);
+    world.engine.settle();
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ kind: Kind.goingAway, arg: 5_000 })]);
+    expect(world.received().map(({ frame }) => frame.kind)).toEqual([Kind.goingAway]);
+    world.send(client, { id: 2 });
+    expect(takeFrames(client)).toEqual([
+      expect.objectContaining({ id: 2, arg: Status.UNAVAILABLE, flags: Flag.notExecuted }),
+    ]);
+    world.engine.advance(1_000);
+    expect(client.gone).toBe(false);
+    world.echo(requests);
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.OK })]);
+    world.engine.advance(100);
+    expect(await drained).toMatchObject({ cut: 0, finished: 1, unflushed: 0 });
+    expect(client.sawFin).toBe(true);
+    expect(world.server().peer.sawFin).toBe(true);
+    expect([world.engine.connections, world.engine.timers]).toEqual([0, 0]);
+    expect(world.stats.draining).toBe(true);
+  });
+
+  test('clients that stay connected do not hold it up', async () => {
+    const world = await GatewayWorld.start({ listeners: [{}, { port: 8081, protocol: 'lines' }] });
+    const [rmp, lines] = [world.client(), world.client(8081)];
+    const drained = world.gateway.drain();
+    world.engine.advance(50);
+    expect(await drained).toMatchObject({ cut: 0 });
+    expect([rmp.gone, lines.gone]).toEqual([true, true]);
+  });
+
+  test('what the grace period cuts gets UNAVAILABLE and is counted', async () => {
+    const world = await GatewayWorld.start({
+      listeners: [{}, { port: 8081, protocol: 'lines' }],
+      pools: [{ maxInFlight: 2 }],
+    });
+    const [client, lines] = [world.client(), world.client(8081)];
+    world.send(client, { id: 1 }, { id: 2 }, { id: 3 });
+    world.send(lines, Buffer.from('x\n'));
+    const drained = world.gateway.drain(500);
+    world.engine.advance(600);
+    expect(await drained).toMatchObject({ cut: 4, finished: 0 });
+    expect(
+      takeFrames(client)
+        .filter(({ kind }) => kind === Kind.response)
+        .map(({ arg }) => arg),
+    ).toEqual(Array(3).fill(Status.UNAVAILABLE));
+    expect(lines.received.toString()).toMatch(/^ERR UNAVAILABLE /);
+    expect(world.stats).toMatchObject({ open: 0, queued: 0 });
+  });
+
+  test('a client that does not take its answer holds it up only so long', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    world.send(client, { id: 1 });
+    client.stalled = true;
+    world.echo(world.requests());
+    const drained = world.gateway.drain();
+    world.engine.advance(limits.flushGraceMs / 2);
+    expect(client.gone).toBe(false);
+    world.engine.advance(limits.flushGraceMs);
+    expect(await drained).toMatchObject({ cut: 0, unflushed: 1 });
+  });
+
+  test('a connection the kernel had already accepted hears of it', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.engine.client(PORT);
+    void world.gateway.drain(1_000);
+    world.engine.settle();
+    expect(takeFrames(client).map(({ kind }) => kind)).toEqual([Kind.goingAway]);
+  });
+
+  test('a second call answers with the same promise', async () => {
+    const world = await GatewayWorld.start();
+    expect(world.gateway.drain(1)).toBe(world.gateway.drain(2));
+  });
+});
+
+describe('close', () => {
+  test('settles everything and leaves no connection and no timer', async () => {
+    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 1 }] });
+    const client = world.client();
+    world.send(client, { id: 1 }, { id: 2 });
+    await world.gateway.close();
+    world.engine.settle();
+    expect(takeFrames(client).map(({ arg }) => arg)).toEqual([Status.UNAVAILABLE, Status.UNAVAILABLE]);
+    expect([world.engine.connections, world.engine.timers]).toEqual([0, 0]);
+    expect(world.stats).toMatchObject({ open: 0, outcomes: { failed: 2 } });
+    await world.gateway.close();
+  });
+
+  test('ends a drain', async () => {
+    const world = await GatewayWorld.start();
+    world.send(world.client(), { id: 1 });
+    const drained = world.gateway.drain();
+    await world.gateway.close();
+    expect(await drained).toMatchObject({ cut: 1 });
+  });
+
+  test('an address in use: start throws and leaves nothing open', async () => {
+    await expect(GatewayWorld.start({ listeners: [{}, { name: 'again' }] })).rejects.toMatchObject({
+      code: 'EADDRINUSE',
+    });
+  });
+});
+
+describe('start', () => {
+  test('says where it listens, and is ready when every pool can be reached', async () => {
+    const world = await GatewayWorld.start({ down: true });
+    expect(world.gateway.addresses).toEqual([{ name: 'public', address: { host: '127.0.0.1', port: PORT } }]);
+    expect(world.gateway.ready).toBe(false);
+    world.server().down = false;
+    world.engine.advance(1_000);
+    expect(world.gateway.ready).toBe(true);
+    void world.gateway.drain();
+    expect(world.gateway.ready).toBe(false);
+  });
+});

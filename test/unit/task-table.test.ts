@@ -1,0 +1,227 @@
+// The task table, the queue over it and the two indexes that find tasks, each against a plain model.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { InFlightIndex } from '../../src/gateway/in-flight-index.js';
+import { ABANDONED, LinkIds, UNKNOWN } from '../../src/gateway/link-ids.js';
+import { OrderGroups } from '../../src/gateway/order-groups.js';
+import { TaskQueue } from '../../src/gateway/queue.js';
+import { AttemptEnd, LEDGER_ENTRIES, type TaskOwner, TaskState, TaskTable } from '../../src/gateway/task-table.js';
+
+function makeOwner(number: number): TaskOwner {
+  return { number, firstTask: -1, lastTask: -1, openTasks: 0, queuedTasks: 0 } as TaskOwner;
+}
+
+function tasksOf(table: TaskTable, owner: TaskOwner): number[] {
+  const slots = [];
+  for (let slot = owner.firstTask; slot !== -1; slot = table.ownerNext[slot]) slots.push(slot);
+  return slots;
+}
+
+describe('task table', () => {
+  test('grows by doubling, tells of it, and keeps what it holds', () => {
+    const capacities: number[] = [];
+    const table = new TaskTable((capacity) => capacities.push(capacity));
+    const slots = Array.from({ length: 1_000 }, (_, i) => {
+      const slot = table.acquire();
+      table.clientId[slot] = i;
+      table.deadlineMs[slot] = i * 2;
+      return slot;
+    });
+    expect(new Set(slots).size).toBe(1_000);
+    expect(capacities).toEqual([512, 1_024]);
+    for (const [i, slot] of slots.entries()) expect([table.clientId[slot], table.deadlineMs[slot]]).toEqual([i, i * 2]);
+  });
+
+  test('a released slot is a new generation and holds nothing', () => {
+    const table = new TaskTable();
+    const slot = table.acquire();
+    const generation = table.generation[slot];
+    table.bytes[slot] = new Uint8Array(1);
+    table.release(slot);
+    expect(table.generation[slot]).not.toBe(generation);
+    expect(table.bytes[slot]).toBeUndefined();
+    expect(() => table.release(slot)).toThrow('released once');
+    expect(table.size).toBe(0);
+  });
+
+  test("an owner's tasks stay in order of arrival whichever leave", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(9), { maxLength: 60 }), (steps) => {
+        const table = new TaskTable();
+        const owner = makeOwner(1);
+        const model: number[] = [];
+        for (const step of steps) {
+          if (step < 6 || model.length === 0) {
+            const slot = table.acquire();
+            table.own(slot, owner);
+            model.push(slot);
+          } else {
+            const [slot] = model.splice(step % model.length, 1);
+            table.disown(slot);
+            table.release(slot);
+          }
+          expect(tasksOf(table, owner)).toEqual(model);
+          expect(owner.openTasks).toBe(model.length);
+        }
+      }),
+    );
+  });
+
+  test('the ledger says which backends were tried and how each try ended', () => {
+    const table = new TaskTable();
+    const slot = table.acquire();
+    table.beginAttempt(slot, 3);
+    table.endAttempt(slot, AttemptEnd.unsent);
+    table.beginAttempt(slot, 0);
+    expect(table.attemptsOf(slot)).toEqual([
+      { backend: 3, end: AttemptEnd.unsent },
+      { backend: 0, end: AttemptEnd.open },
+    ]);
+    for (let i = 0; i < 10; i++) table.beginAttempt(slot, i);
+    expect(table.attemptsOf(slot)).toHaveLength(LEDGER_ENTRIES);
+    expect(table.attemptsOf(slot).at(-1)).toEqual({ backend: 9, end: AttemptEnd.open });
+  });
+
+  test('open tasks are those without an outcome', () => {
+    const table = new TaskTable();
+    const [a, b, c] = [table.acquire(), table.acquire(), table.acquire()];
+    table.state[b] = TaskState.done;
+    const seen: number[] = [];
+    table.forEachOpen((slot) => seen.push(slot));
+    expect(seen.sort()).toEqual([a, c].sort());
+  });
+});
+
+describe('queue', () => {
+  test('first in, first out, and out from any place', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(9), { maxLength: 80 }), (steps) => {
+        const table = new TaskTable();
+        const queue = new TaskQueue(table);
+        const model: number[] = [];
+        for (const step of steps) {
+          if (step < 4 || model.length === 0) {
+            const slot = table.acquire();
+            queue.push(slot);
+            model.push(slot);
+          } else if (step < 5) {
+            const slot = table.acquire();
+            queue.front.push(slot);
+            model.unshift(slot);
+          } else {
+            const [slot] = model.splice(step % model.length, 1);
+            queue.remove(slot);
+          }
+          expect(queue.size).toBe(model.length);
+          expect(queue.head).toBe(model[0] ?? -1);
+        }
+      }),
+    );
+  });
+
+  test('a task waits in one queue only', () => {
+    const table = new TaskTable();
+    const slot = table.acquire();
+    new TaskQueue(table).push(slot);
+    expect(() => new TaskQueue(table).push(slot)).toThrow('one queue');
+  });
+});
+
+describe('in-flight index', () => {
+  test('finds exactly what was put in, through growth and removal', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(5), fc.nat(30), fc.boolean()), { maxLength: 400 }),
+        fc.integer(),
+        (steps, salt) => {
+          const table = new TaskTable();
+          const index = new InFlightIndex(table, salt);
+          const model = new Map<string, number>();
+          for (const [owner, id, remove] of steps) {
+            const key = `${owner}/${id}`;
+            const slot = index.find(owner, id);
+            expect(slot).toBe(model.get(key) ?? -1);
+            if (slot === -1) {
+              const added = table.acquire();
+              table.ownerNumber[added] = owner;
+              table.clientId[added] = id;
+              index.insert(added);
+              model.set(key, added);
+            } else if (remove) {
+              index.remove(slot);
+              table.release(slot);
+              model.delete(key);
+            }
+          }
+          expect(index.size).toBe(model.size);
+        },
+      ),
+    );
+  });
+
+  test('holds more than its first size', () => {
+    const table = new TaskTable();
+    const index = new InFlightIndex(table, 7);
+    for (let id = 0; id < 5_000; id++) {
+      const slot = table.acquire();
+      table.ownerNumber[slot] = 1;
+      table.clientId[slot] = id;
+      index.insert(slot);
+    }
+    for (let id = 0; id < 5_000; id++) expect(table.clientId[index.find(1, id)]).toBe(id);
+    expect(index.find(2, 1)).toBe(-1);
+  });
+});
+
+describe('link ids', () => {
+  test('a late answer finds an abandoned id, a second answer an unknown one', () => {
+    const ids = new LinkIds();
+    const first = ids.acquire(11);
+    expect(ids.find(first)).toBe(11);
+    ids.abandon(first);
+    expect(ids.find(first)).toBe(ABANDONED);
+    expect(ids.abandoned).toBe(1);
+    ids.release(first);
+    expect(ids.find(first)).toBe(UNKNOWN);
+    expect(ids.inUse).toBe(0);
+  });
+
+  test('an id comes again only after all others, and then as another one', () => {
+    const ids = new LinkIds();
+    const seen = new Set<number>();
+    for (let i = 0; i < 2_000; i++) {
+      const id = ids.acquire(i);
+      expect(seen.has(id)).toBe(false);
+      seen.add(id);
+      ids.release(id);
+    }
+  });
+
+  test('grows while many are in flight', () => {
+    const ids = new LinkIds();
+    const taken = Array.from({ length: 3_000 }, (_, slot) => ids.acquire(slot));
+    for (const [slot, id] of taken.entries()) expect(ids.find(id)).toBe(slot);
+    for (const id of taken) ids.release(id);
+    expect(ids.inUse).toBe(0);
+    expect(ids.find(0x7fff)).toBe(UNKNOWN);
+  });
+});
+
+describe('order groups', () => {
+  test('one goes, the others wait in order, and an empty group is forgotten', () => {
+    const table = new TaskTable();
+    const groups = new OrderGroups(table);
+    const [a, b, c] = [table.acquire(), table.acquire(), table.acquire()];
+    expect(groups.enter(a, 1)).toBe(true);
+    for (const slot of [b, c]) {
+      expect(groups.enter(slot, 1)).toBe(false);
+      table.order[slot]!.waiting.push(slot);
+    }
+    expect(table.order[a]!.leave(a)).toBe(b);
+    table.order[c]!.waiting.remove(c);
+    expect(table.order[c]!.leave(c)).toBe(-1);
+    expect(groups.size).toBe(1);
+    expect(table.order[b]!.leave(b)).toBe(-1);
+    expect(groups.size).toBe(0);
+  });
+});
