@@ -1,5 +1,4 @@
 /** One request on a backend: from its frame to its one final response. */
-import { performance } from 'node:perf_hooks';
 import { Status } from '../engine/tables.gen.js';
 import type { Meta } from '../protocol/meta.js';
 import { StatusError } from '../protocol/status-error.js';

@@ -66,7 +66,8 @@ export function parseMeta(bytes: Uint8Array, start: number, end: number): Parsed
     const value = at + 3;
     at = value + readU16(bytes, at + 1);
     if (at > payloadStart) return undefined;
-    if (type >= FIRST_CUSTOM_FIELD) custom.set(type, bytes.slice(value, at));
+    // A copy: a Buffer's own `slice` would be a view of memory that is only valid during the call.
+    if (type >= FIRST_CUSTOM_FIELD) custom.set(type, new Uint8Array(bytes.subarray(value, at)));
     else if (type === MetaField.priority && at - value === 1) meta.priority = bytes[value];
     else if (type >= 1 && type < TEXT_FIELDS.length) meta[TEXT_FIELDS[type] as 'tenant'] = text(bytes, value, at);
     else return undefined;
