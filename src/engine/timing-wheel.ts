@@ -88,9 +88,9 @@ export class TimingWheel {
   readonly #wake = (): void => {
     const late = this.clock() - this.#wakeAt;
     if (late > BUSY_MS) this.#lostMs += late;
-    // Timers run before the sockets are read: what has arrived meanwhile must be seen first.
+    // Timers run before the sockets are read: what has arrived meanwhile must be seen first. (Referenced: an immediate that
+    // is not lets the loop sleep on.)
     this.#immediate = setImmediate(this.#advance);
-    this.#immediate.unref();
   };
 
   readonly #advance = (): void => {

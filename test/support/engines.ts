@@ -3,11 +3,12 @@ import { afterEach, beforeEach, describe } from 'vitest';
 import type { DriverName, Engine, EngineOptions, Listener } from '../../src/engine/engine.js';
 import { createNativeEngine } from '../../src/engine/native-engine.js';
 import { createEngine } from '../../src/engine/select-engine.js';
+import { stillWaitingFor } from './changes.js';
 import { TcpPeer } from './tcp-peer.js';
 
 const DRIVERS: readonly DriverName[] = ['io_uring', 'epoll', 'portable'];
-/** Where io_uring is refused, a run that must not pass without it says so: `TEST_ENGINES=io_uring,epoll,portable`. */
-const required = (process.env.TEST_ENGINES ?? '').split(',').filter((name) => name !== '');
+/** `TEST_ENGINES=io_uring,epoll`: only these, and each of them must be able to run. */
+const required = (process.env.TEST_ENGINES ?? '').split(',').filter((name) => name !== '') as DriverName[];
 
 /** One way of running an engine. */
 export interface EngineRun {
@@ -23,24 +24,23 @@ export interface EngineRunOptions {
 }
 
 /**
- * Runs the suite once on each engine. One that cannot run here is reported with its reason and skipped, unless the
- * environment's TEST_ENGINES names it: then it fails.
+ * Runs the suite once on each engine. One that cannot run here is reported with its reason and skipped; where the
+ * environment's TEST_ENGINES names the engines, only these run, and one that cannot fails.
  */
 export function describeEngines(
   name: string,
   suite: (engine: DriverName, run: EngineRun) => void,
   { reactors = ['auto'] }: EngineRunOptions = {},
 ): void {
-  for (const driver of DRIVERS) {
+  for (const driver of required.length > 0 ? required : DRIVERS) {
     const reason = whyNot(driver);
-    if (reason !== undefined && !required.includes(driver)) {
+    const skipped = reason !== undefined && required.length === 0;
+    if (skipped) {
       console.log(`${name}: not run on ${driver}: ${reason}`);
     }
     for (const count of driver === 'portable' ? [0] : reactors) {
       const title = `${name} on ${driver}${count === 'auto' || driver === 'portable' ? '' : `, reactors ${count}`}`;
-      describe.skipIf(reason !== undefined && !required.includes(driver))(title, () =>
-        suite(driver, runOf(driver, count)),
-      );
+      describe.skipIf(skipped)(title, () => suite(driver, runOf(driver, count)));
     }
   }
 }
@@ -88,7 +88,8 @@ export function useEngine(run: EngineRun, options?: Omit<EngineOptions, 'kind' |
   beforeEach(() => {
     engine = run.create(options);
   });
-  afterEach(async () => {
+  afterEach(async ({ task }) => {
+    if (task.result?.state === 'fail') console.log(`${task.name}: still waiting for`, stillWaitingFor());
     for (const action of cleanUps.splice(0).reverse()) await action();
     await engine.close();
   });

@@ -15,6 +15,7 @@ export class TcpPeer {
 
   constructor(socket: Socket) {
     this.socket = socket;
+    socket.on('connect', () => this.changes.notify());
     socket.on('data', (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.receivedBytes += chunk.length;

@@ -1,0 +1,225 @@
+// Frames: cut in every way, large, kept, broken; and handlers that throw.
+import { expect, test } from 'vitest';
+import { describeEngines, useEngine } from '../support/engines.js';
+import { echoFrame, lengthFraming, Recorder } from '../support/recorder.js';
+import { lengthPrefixed } from '../support/tcp-peer.js';
+
+const LARGE = 16 * 1024 * 1024;
+
+/** Bytes that differ everywhere, so that a shifted or repeated piece is seen. */
+function pattern(length: number, seed = 1): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let value = seed;
+  for (let i = 0; i < length; i++) {
+    value = (Math.imul(value, 1_103_515_245) + 12_345) >>> 0;
+    bytes[i] = value >>> 16;
+  }
+  return bytes;
+}
+
+describeEngines(
+  'engine: frames',
+  (driver, run) => {
+    const fixture = useEngine(run);
+
+    test('runs on this driver', () => expect(fixture.engine.name).toBe(driver));
+
+    test('a stream cut at every offset gives the same frames', async () => {
+      const handler = new Recorder({ frame: echoFrame });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const payloads = ['', 'a', 'bc', 'a longer one'];
+      const stream = Buffer.concat(payloads.map(lengthPrefixed));
+      for (let cut = 1; cut < stream.length; cut++) {
+        await peer.written(stream.subarray(0, cut));
+        // What came whole is answered before the rest is sent, so that the cut is a real one.
+        const whole = wholeBytes(payloads, cut);
+        await peer.bytes(stream.length * (cut - 1) + whole);
+        await peer.written(stream.subarray(cut));
+        await peer.bytes(stream.length * cut);
+      }
+      const expected = Buffer.concat(Array.from({ length: stream.length - 1 }, () => stream));
+      expect(peer.received.equals(expected)).toBe(true);
+    });
+
+    test('10,000 small frames in one go come in order', async () => {
+      const handler = new Recorder({ frame: echoFrame });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const stream = Buffer.concat(Array.from({ length: 10_000 }, (_, i) => lengthPrefixed(`frame ${i}`)));
+      peer.write(stream);
+      const echoed = await peer.bytes(stream.length);
+      expect(echoed.equals(stream)).toBe(true);
+      expect(handler.batches).toBeGreaterThan(0);
+      expect(handler.batches).toBeLessThan(10_000);
+    });
+
+    test('16 MiB both ways', async () => {
+      const handler = new Recorder({ frame: echoFrame });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const frame = lengthPrefixed(pattern(LARGE));
+      peer.write(frame);
+      const echoed = await peer.bytes(frame.length);
+      expect(echoed.equals(frame)).toBe(true);
+    });
+
+    test.each([100, 5_000, 70_000, 300_000])('frames of %i bytes, many behind one another', async (length) => {
+      const handler = new Recorder({ frame: echoFrame });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const stream = Buffer.concat(Array.from({ length: 24 }, (_, i) => lengthPrefixed(pattern(length, i + 1))));
+      peer.write(stream);
+      const echoed = await peer.bytes(stream.length);
+      expect(echoed.equals(stream)).toBe(true);
+    });
+
+    test('a frame over maxFrameLength closes with the limit and the declared length; nobody else notices', async () => {
+      const handler = new Recorder({ frame: echoFrame });
+      const framing = { ...lengthFraming, maxFrameLength: 1_000 };
+      const listener = await fixture.engine.listen({ port: 0, framing }, handler);
+      const good = await fixture.peer(listener);
+      const bad = await fixture.peer(listener);
+      bad.write(Buffer.concat([lengthPrefixed('first'), Buffer.from([0xff, 0xff, 0xff, 0xff, 1, 2, 3])]));
+      expect(await bad.bytes(9)).toEqual(lengthPrefixed('first'));
+      await bad.end();
+      bad.fin();
+      const info = await handler.closeInfo();
+      expect(info.reason).toBe('frame-too-long');
+      expect(info.message).toMatch(/4294967295.*1000/);
+      good.write(lengthPrefixed('x'.repeat(1_000)));
+      await good.bytes(1_004);
+      expect(fixture.engine.counters()).toMatchObject({ frames_too_long: 1, frames_received: 2 });
+    });
+
+    test.each([
+      ['negative after its adjustment', { lengthFieldLength: 4, lengthAdjustment: -8 }, [0, 0, 0, 4], '4'],
+      ['negative as 64 bits', { lengthFieldLength: 8 }, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], '-1'],
+      ['shorter than its header', { lengthFieldLength: 4, headerLength: 12 }, [0, 0, 0, 11], '11'],
+    ] as const)('a length %s is a bad frame', async (_what, options, bytes, declared) => {
+      const handler = new Recorder();
+      const framing = { format: 'length-field', ...options } as const;
+      const listener = await fixture.engine.listen({ port: 0, framing }, handler);
+      const peer = await fixture.peer(listener);
+      peer.write(Buffer.from(bytes));
+      await peer.end();
+      peer.fin();
+      const info = await handler.closeInfo();
+      expect(info.reason).toBe('bad-frame');
+      expect(info.message).toContain(declared);
+      expect(fixture.engine.counters().bad_frames).toBe(1);
+      expect(handler.frames).toEqual([]);
+    });
+
+    test('FIN in the middle of a frame: truncated-frame', async () => {
+      const handler = new Recorder({ end: () => undefined });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      peer.write(lengthPrefixed('whole'));
+      peer.write(lengthPrefixed('half').subarray(0, 6));
+      peer.fin();
+      expect((await handler.closeInfo()).reason).toBe('truncated-frame');
+      expect(handler.frames.map(String)).toEqual(['whole']);
+      expect(handler.ends).toBe(0);
+    });
+
+    test('lines: LF and CR LF, and a last one without an end where that is accepted', async () => {
+      const handler = new Recorder();
+      const framing = { format: 'delimiter', stripCarriageReturn: true, acceptUnterminated: true } as const;
+      const listener = await fixture.engine.listen({ port: 0, framing }, handler);
+      const peer = await fixture.peer(listener);
+      peer.write('one\r\n\ntwo\nlast');
+      peer.fin();
+      expect((await handler.closeInfo()).reason).toBe('peer-closed');
+      expect(handler.frames.map(String)).toEqual(['one', '', 'two', 'last']);
+    });
+
+    test('varint and raw', async () => {
+      const handler = new Recorder();
+      const listener = await fixture.engine.listen({ port: 0, framing: { format: 'varint' } }, handler);
+      const peer = await fixture.peer(listener);
+      peer.write(Buffer.concat([Buffer.from([0]), Buffer.from([0xac, 0x02]), pattern(300)]));
+      expect((await handler.frameAt(0)).length).toBe(0);
+      expect((await handler.frameAt(1)).equals(pattern(300))).toBe(true);
+      const raw = new Recorder();
+      const rawPeer = await fixture.peer(await fixture.engine.listen({ port: 0, framing: { format: 'raw' } }, raw));
+      rawPeer.write('whatever');
+      expect(String(await raw.frameAt(0))).toBe('whatever');
+    });
+
+    test('kept frames stay intact while much traffic follows', async () => {
+      const kept: { bytes: Uint8Array; start: number; length: number }[] = [];
+      const handler = new Recorder({
+        frame(connection, bytes, start, end) {
+          kept.push({ ...fixture.engine.keep(bytes, start, end), length: end - start });
+          echoFrame(connection, bytes, start, end);
+        },
+      });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const payloads = Array.from({ length: 2_000 }, (_, i) => pattern([64, 700, 4_096, 4_097, 20_000][i % 5], i + 1));
+      const stream = Buffer.concat(payloads.map(lengthPrefixed));
+      peer.write(stream);
+      await peer.bytes(stream.length);
+      expect(kept.length).toBe(payloads.length);
+      for (const [index, { bytes, start, length }] of kept.entries()) {
+        expect(payloads[index].equals(bytes.subarray(start, start + length))).toBe(true);
+        if (length <= 4_096) expect(bytes.buffer.byteLength).toBeLessThanOrEqual(16_384);
+        else expect(bytes.buffer.byteLength).toBeLessThanOrEqual(length + 4_096);
+      }
+    });
+
+    test('a handler that throws is an uncaught exception; the frames behind are still delivered', async () => {
+      const uncaught: unknown[] = [];
+      const restore = catchUncaught((error) => uncaught.push(error));
+      fixture.cleanUp(restore);
+      const handler = new Recorder({
+        frame(_connection, bytes, start) {
+          if (bytes[start] === 'x'.charCodeAt(0)) throw new Error('the handler broke');
+        },
+      });
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      peer.write(Buffer.concat(['a', 'x', 'b', 'x', 'c'].map(lengthPrefixed)));
+      await handler.frameAt(4);
+      expect(handler.frames.map(String)).toEqual(['a', 'x', 'b', 'x', 'c']);
+      peer.write(lengthPrefixed('d'));
+      await handler.frameAt(5);
+      expect(uncaught.map(String)).toEqual(['Error: the handler broke', 'Error: the handler broke']);
+    });
+
+    test('a frame handed to another connection arrives there', async () => {
+      const others: Recorder = new Recorder();
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, others);
+      const sink = await fixture.peer(listener);
+      const target = await others.connection();
+      const handler = new Recorder({ frame: (_connection, ...frame) => echoFrame(target, ...frame) });
+      const source = await fixture.peer(await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler));
+      const stream = Buffer.concat([64, 5_000, 200_000, 3].map((length) => lengthPrefixed(pattern(length))));
+      source.write(stream);
+      expect((await sink.bytes(stream.length)).equals(stream)).toBe(true);
+    });
+  },
+  { reactors: [0, 1, 2] },
+);
+
+/** Bytes of the frames that are whole within the first `cut` bytes of the stream. */
+function wholeBytes(payloads: readonly string[], cut: number): number {
+  let whole = 0;
+  for (const payload of payloads) {
+    if (whole + 4 + payload.length > cut) break;
+    whole += 4 + payload.length;
+  }
+  return whole;
+}
+
+/** Instead of the test runner's own listeners, which would fail the run. */
+function catchUncaught(listener: (error: unknown) => void): () => void {
+  const others = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', listener);
+  return () => {
+    process.removeAllListeners('uncaughtException');
+    for (const other of others) process.on('uncaughtException', other);
+  };
+}

@@ -1,0 +1,180 @@
+// Sending: watermarks, bounds, peers that do not read, and how much left.
+import { expect, test } from 'vitest';
+import { turnUntil } from '../support/changes.js';
+import { describeEngines, useEngine } from '../support/engines.js';
+import { lengthFraming, Recorder } from '../support/recorder.js';
+import { lengthPrefixed } from '../support/tcp-peer.js';
+
+const MEGABYTE = Buffer.alloc(1_048_576, 'm');
+
+describeEngines(
+  'engine: send',
+  (driver, run) => {
+    const fixture = useEngine(run);
+
+    async function open(options: object = {}, handler = new Recorder(), peerOptions: { paused?: boolean } = {}) {
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming, ...options }, handler);
+      const peer = await fixture.peer(listener, peerOptions);
+      return { handler, peer, connection: await handler.connection() };
+    }
+
+    test('runs on this driver', () => expect(fixture.engine.name).toBe(driver));
+
+    test('the parts leave in order; the caller may use its buffer again at once', async () => {
+      const { peer, connection } = await open();
+      const part = Buffer.alloc(10);
+      const long = Buffer.alloc(100_000);
+      let expected = '';
+      for (const letter of 'abc') {
+        part.fill(letter);
+        long.fill(letter.toUpperCase());
+        expect(connection.send(part, part.subarray(0, 3))).toBe(true);
+        connection.send(long);
+        expected += letter.repeat(13) + letter.toUpperCase().repeat(100_000);
+      }
+      part.fill('?');
+      long.fill('?');
+      expect((await peer.bytes(expected.length)).toString()).toBe(expected);
+      expect(connection.bytesQueued).toBe(expected.length);
+      await turnUntil(() => connection.bufferedAmount === 0);
+    });
+
+    test('sendFrame takes only what it is told of header and payload', async () => {
+      const { peer, connection } = await open();
+      connection.sendFrame(Buffer.from('HEADER'), 4, Buffer.from('0123456789'), 3, 7);
+      connection.sendFrame(Buffer.from('HEADER'), 6, Buffer.alloc(0), 0, 0);
+      connection.sendFrame(Buffer.alloc(0), 0, Buffer.from('end'), 0, 3);
+      expect((await peer.bytes(17)).toString()).toBe('HEAD3456HEADERend');
+    });
+
+    test('above highWaterMark send answers false, and drain follows once at lowWaterMark', async () => {
+      const buffered: number[] = [];
+      const handler = new Recorder({ drain: (connection) => buffered.push(connection.bufferedAmount) });
+      const options = { highWaterMark: 100_000, lowWaterMark: 50_000 };
+      const { peer, connection } = await open(options, handler, { paused: true });
+      let sent = 0;
+      while (connection.send(MEGABYTE.subarray(0, 65_536)) || connection.bufferedAmount < 4 * MEGABYTE.length) {
+        sent += 65_536;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      sent += 65_536;
+      expect(connection.bufferedAmount).toBeGreaterThan(100_000);
+      const drainsBefore = handler.drains;
+      peer.socket.resume();
+      await peer.bytes(sent);
+      await handler.changes.until('drain', () => handler.drains > drainsBefore);
+      expect(handler.drains).toBe(drainsBefore + 1);
+      expect(buffered.every((bytes) => bytes <= 50_000)).toBe(true);
+      expect(connection.bytesQueued).toBe(sent);
+    });
+
+    test('more than maxBufferedBytes closes with send-buffer-full; what is sent then goes nowhere', async () => {
+      const options = { maxBufferedBytes: 8 * MEGABYTE.length };
+      const { handler, connection } = await open(options, new Recorder(), { paused: true });
+      for (let i = 0; i < 64 && connection.state === 'open'; i++) {
+        connection.send(MEGABYTE);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const info = await handler.closeInfo();
+      expect(info.reason).toBe('send-buffer-full');
+      expect(info.message).toMatch(/maxBufferedBytes/);
+      expect(connection.send(MEGABYTE)).toBe(false);
+      expect(info.bytesHandedToKernel).toBeLessThan(connection.bytesQueued);
+      expect(fixture.engine.counters().send_buffer_full).toBe(1);
+    });
+
+    test('a peer that takes nothing for writeStallTimeoutMs is closed with write-stalled', async () => {
+      const options = { writeStallTimeoutMs: 100 };
+      const { handler, peer, connection } = await open(options, new Recorder(), { paused: true });
+      const sent = 16 * MEGABYTE.length;
+      for (let i = 0; i < 16; i++) connection.send(MEGABYTE);
+      const info = await handler.closeInfo();
+      expect(info.reason).toBe('write-stalled');
+      expect(info.bytesHandedToKernel).toBeGreaterThan(0);
+      expect(info.bytesHandedToKernel).toBeLessThan(sent);
+      expect(connection.bytesQueued).toBe(sent);
+      expect(fixture.engine.counters().write_stalls).toBe(1);
+      // What the peer finds can only be less: nothing that the kernel never got.
+      peer.socket.resume();
+      await peer.close();
+      expect(peer.receivedBytes).toBeLessThanOrEqual(info.bytesHandedToKernel);
+    });
+
+    test('a slow peer is not a stalled one', async () => {
+      const options = { writeStallTimeoutMs: 200 };
+      const { handler, peer, connection } = await open(options, new Recorder(), { paused: true });
+      const sent = 24 * MEGABYTE.length;
+      for (let i = 0; i < 24; i++) connection.send(MEGABYTE);
+      const started = performance.now();
+      // 1 MB every 20 ms: the whole takes longer than the limit, no single byte does.
+      const reading = setInterval(() => peer.socket.resume(), 20);
+      peer.socket.on('data', () => {
+        if (peer.receivedBytes % MEGABYTE.length < 65_536) peer.socket.pause();
+      });
+      fixture.cleanUp(() => clearInterval(reading));
+      await peer.bytes(sent);
+      expect(handler.closed).toEqual([]);
+      expect(performance.now() - started).toBeGreaterThan(0);
+    });
+
+    test('bytesHandedToKernel is everything where everything left', async () => {
+      const { handler, peer, connection } = await open();
+      connection.send(MEGABYTE);
+      connection.close();
+      await peer.bytes(MEGABYTE.length);
+      await peer.end();
+      peer.fin();
+      expect(await handler.closeInfo()).toMatchObject({ reason: 'closed', bytesHandedToKernel: MEGABYTE.length });
+    });
+
+    test('a frame sent in the same turn as abort never left', async () => {
+      const { handler, connection } = await open();
+      connection.send(lengthPrefixed('one'));
+      await turnUntil(() => connection.bufferedAmount === 0);
+      connection.send(lengthPrefixed('two'));
+      connection.abort();
+      expect(await handler.closeInfo()).toMatchObject({ reason: 'aborted', bytesHandedToKernel: 7 });
+    });
+
+    test('counts sends and bytes', async () => {
+      const { peer, connection } = await open();
+      connection.send(Buffer.from('abc'));
+      await peer.bytes(3);
+      peer.write(lengthPrefixed('x'));
+      await turnUntil(() => fixture.engine.counters().frames_received === 1);
+      const counters = fixture.engine.counters();
+      expect(counters).toMatchObject({ bytes_sent: 3, sends: 1, bytes_received: 5 });
+    });
+  },
+  { reactors: [0, 1] },
+);
+
+describeEngines('engine: its own bounds', (_driver, run) => {
+  const fixture = useEngine(run, { maxEngineBytes: 8_388_608, maxPartialBytes: 1_048_576 });
+
+  test('maxEngineBytes closes with memory-full', async () => {
+    const handler = new Recorder();
+    const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+    for (let i = 0; i < 8; i++) await fixture.peer(listener, { paused: true });
+    await handler.connection(7);
+    for (let round = 0; round < 12; round++) {
+      for (const connection of handler.opened) connection.send(MEGABYTE);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await handler.closeInfo()).reason).toBe('memory-full');
+    expect(fixture.engine.counters().memory_full).toBeGreaterThan(0);
+  });
+
+  test('maxPartialBytes closes with memory-full; what a peer declares costs nothing', async () => {
+    const handler = new Recorder();
+    const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+    const head = lengthPrefixed(Buffer.alloc(1)).fill(0, 4);
+    head.writeUInt32BE(16_000_000, 0);
+    for (let i = 0; i < 50; i++) (await fixture.peer(listener)).write(head);
+    const greedy = await fixture.peer(listener);
+    greedy.write(head);
+    for (let i = 0; i < 3; i++) greedy.write(MEGABYTE);
+    expect((await handler.closeInfo()).reason).toBe('memory-full');
+    expect(handler.closed.length).toBe(1);
+  });
+});
