@@ -60,8 +60,8 @@ class Driver {
   // arrived is not lost. A no-op where none is armed.
   virtual void StopReceive(UserData data, int fd) = 0;
   // The bytes of a kReceive completion with has_data, taken exactly once per completion, in order. Valid until the next
-  // call of Take or EndDispatch. An empty span with completion.result updated means that there was EOF (0), an error (<
-  // 0), or nothing after all (-EAGAIN). EOF and errors clear completion.more as well: no further completion says it.
+  // call of Take or EndDispatch. An empty span, with completion.result set to -EAGAIN, means that there was nothing
+  // after all. EOF and errors never show here: they come as the receive's last completion, without data.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
   // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
   // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not.

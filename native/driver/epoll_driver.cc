@@ -305,7 +305,13 @@ void EpollDriver::Wait() {
 }
 
 size_t EpollDriver::Reap(std::span<Completion> completions) {
-  if (!HasReady() && may_ask_) Fetch(0);
+  const size_t count = HandOut(completions);
+  if (count == completions.size() || !may_ask_) return count;
+  Fetch(0);
+  return count + HandOut(completions.subspan(count));
+}
+
+size_t EpollDriver::HandOut(std::span<Completion> completions) {
   const size_t count = std::min(completions.size(), ready_.size() - ready_next_);
   for (size_t i = 0; i < count; ++i) {
     completions[i] = ready_[ready_next_ + i];
@@ -333,15 +339,13 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   do {
     received = ::recv(fd, receive_buffer_.get(), kReceiveBufferBytes, MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
-  completion.result = received < 0 ? -errno : static_cast<int32_t>(received);
-  if (received > 0) return {receive_buffer_.get(), static_cast<size_t>(received)};
-  if (completion.result != -EAGAIN) {
-    // The receive ends here: no further completion says so.
-    completion.more = false;
-    descriptor.input = 0;
-    --in_flight_;
-    Changed(fd);
+  if (received > 0) {
+    completion.result = static_cast<int32_t>(received);
+    return {receive_buffer_.get(), static_cast<size_t>(received)};
   }
+  // The end comes as a completion of its own, as it does from io_uring.
+  const int32_t end = received < 0 ? -errno : 0;
+  if (end != -EAGAIN) EndInput(fd, end);
   return {};
 }
 

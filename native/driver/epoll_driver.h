@@ -66,6 +66,7 @@ class EpollDriver final : public Driver {
   void Changed(int fd);
   void ApplyChanges();
   void Fetch(int timeout_ms);
+  size_t HandOut(std::span<Completion> completions);
   void OnInput(int fd);
   void OnOutput(int fd);
   void AcceptAll(int fd, UserData data);

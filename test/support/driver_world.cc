@@ -269,6 +269,7 @@ void DriverLoop::Handle(Completion& completion) {
   if (completion.has_data) {
     const std::span<const uint8_t> bytes = driver_.Take(completion);
     slot.received.append(bytes.begin(), bytes.end());
+    CHECK_EQ(bytes.empty() ? -EAGAIN : static_cast<int>(bytes.size()), completion.result);
     if (!bytes.empty()) ++slot.data_completions;
   }
   switch (completion.data.op) {

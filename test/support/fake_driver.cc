@@ -362,12 +362,11 @@ std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
   });
   if (found == operations_.end() || found->cancelled) return {};
   found->announced = false;
+  // As with epoll, the end is found only now, and comes as a completion of its own.
   const End& end = At(found->fd);
-  if (!end.reset && !(end.inbox.empty() && end.finished)) return {};
-  completion.result = end.reset ? -ECONNRESET : 0;
-  completion.more = false;
-  operations_.erase(found);
-  --in_flight_;
+  if (end.reset || (end.inbox.empty() && end.finished)) {
+    Finish(static_cast<size_t>(found - operations_.begin()), end.reset ? -ECONNRESET : 0);
+  }
   return {};
 }
 

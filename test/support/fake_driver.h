@@ -27,8 +27,8 @@ struct FakeDriverOptions {
   uint32_t late_percent = 30;       // an operation that could go on does not yet
   uint32_t short_percent = 50;      // fewer bytes than possible
   uint32_t lost_more_percent = 10;  // a multishot ends with a completion that is otherwise fine
-  uint32_t false_data_percent =
-      10;  // announced bytes are not there (-EAGAIN), and EOF and errors show in Take, as with epoll
+  // Announced bytes are not there (-EAGAIN); EOF and errors are found only when they are taken, as with epoll.
+  uint32_t false_data_percent = 10;
   uint32_t pending_percent = 50;  // a send that could be answered at once is not
 };
 
@@ -98,7 +98,7 @@ class FakeDriver final : public Driver {
     sockaddr_in address{};
     bool submitted = false;
     bool cancelled = false;
-    bool announced = false;  // a completion whose truth shows in Take is out
+    bool announced = false;  // bytes that may not be there wait to be taken
   };
   struct Posted {
     Completion completion;
