@@ -96,7 +96,7 @@ describeEngines(
       expect(fixture.engine.counters().write_stalls).toBe(1);
       // What the peer finds can only be less: nothing that the kernel never got.
       peer.socket.resume();
-      await peer.close();
+      await peer.end();
       expect(peer.receivedBytes).toBeLessThanOrEqual(info.bytesHandedToKernel);
     });
 
