@@ -67,7 +67,7 @@ export function listenerConfig(parts: Partial<ListenerConfig> = {}): ListenerCon
   };
 }
 
-type PoolParts = Partial<Omit<PoolConfig, 'links' | 'health' | 'retries'>> & {
+export type PoolParts = Partial<Omit<PoolConfig, 'links' | 'health' | 'retries'>> & {
   links?: Partial<PoolConfig['links']>;
   health?: Partial<PoolConfig['health']>;
   retries?: Partial<PoolConfig['retries']>;
