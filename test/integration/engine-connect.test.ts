@@ -37,7 +37,7 @@ describeEngines(
       expect(connection.state).toBe('open');
       peer.write(lengthPrefixed('answer'));
       expect(String(await handler.frameAt(0))).toBe('answer');
-      expect(fixture.engine.counters().connects).toBe(1);
+      await fixture.counted({ connects: 1 });
     });
 
     test('a unix socket', async () => {
@@ -64,7 +64,7 @@ describeEngines(
       expect(info).toMatchObject({ reason: 'connect-failed', errorCode: 'ECONNREFUSED', bytesHandedToKernel: 0 });
       expect(handler.opened).toEqual([]);
       expect(connection.state).toBe('closed');
-      expect(fixture.engine.counters().connect_errors).toBe(1);
+      await fixture.counted({ connect_errors: 1 });
     });
 
     test('a unix socket that is not there: connect-failed with ENOENT', async () => {
@@ -80,7 +80,7 @@ describeEngines(
       const info = await handler.closeInfo();
       expect(info.reason).toBe('connect-timeout');
       expect(handler.opened).toEqual([]);
-      expect(fixture.engine.counters().connect_errors).toBe(1);
+      await fixture.counted({ connect_errors: 1 });
     });
 
     test('closed while connecting: close follows once, open never', async () => {

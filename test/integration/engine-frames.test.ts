@@ -89,7 +89,7 @@ describeEngines(
       expect(info.message).toMatch(/4294967295.*1000/);
       good.write(lengthPrefixed('x'.repeat(1_000)));
       await good.bytes(1_004);
-      expect(fixture.engine.counters()).toMatchObject({ frames_too_long: 1, frames_received: 2 });
+      await fixture.counted({ frames_too_long: 1, frames_received: 2 });
     });
 
     test.each([
@@ -107,7 +107,7 @@ describeEngines(
       const info = await handler.closeInfo();
       expect(info.reason).toBe('bad-frame');
       expect(info.message).toContain(declared);
-      expect(fixture.engine.counters().bad_frames).toBe(1);
+      await fixture.counted({ bad_frames: 1 });
       expect(handler.frames).toEqual([]);
     });
 

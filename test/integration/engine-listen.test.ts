@@ -85,7 +85,7 @@ describeEngines(
       }
       expect(listener.connections).toBe(500);
       expect(new Set(handler.opened.map(({ id }) => id)).size).toBe(500);
-      expect(fixture.engine.counters()).toMatchObject({ accepted: 500, frames_received: 500 });
+      await fixture.counted({ accepted: 500, frames_received: 500 });
     });
 
     test('above maxConnections peers are closed at accept and counted; a place that comes free is taken', async () => {
@@ -97,7 +97,7 @@ describeEngines(
       const third = await fixture.peer(listener);
       await third.end();
       expect(third.receivedBytes).toBe(0);
-      await turnUntil(() => fixture.engine.counters().refused_max_connections === 1);
+      await fixture.counted({ refused_max_connections: 1 });
       first.fin();
       await handler.closeInfo();
       await turnUntil(() => listener.connections === 1);
@@ -117,7 +117,7 @@ describeEngines(
       await handler.connection(1);
       const third = await fixture.peer(listener);
       await third.end();
-      await turnUntil(() => fixture.engine.counters().refused_max_connections_per_ip === 1);
+      await fixture.counted({ refused_max_connections_per_ip: 1 });
       const { port } = listener.address as { port: number };
       const other = await TcpPeer.connect({ host: '127.0.0.1', port }, { localAddress: '127.0.0.2' });
       fixture.cleanUp(() => other.destroy());

@@ -21,7 +21,7 @@ describeEngines(
     test('runs on this driver', () => expect(fixture.engine.name).toBe(driver));
 
     test('the parts leave in order; the caller may use its buffer again at once', async () => {
-      const { peer, connection } = await open();
+      const { peer, connection } = await open({ highWaterMark: 1_048_576 });
       const part = Buffer.alloc(10);
       const long = Buffer.alloc(100_000);
       let expected = '';
@@ -64,7 +64,7 @@ describeEngines(
       await peer.bytes(sent);
       await handler.changes.until('drain', () => handler.drains > drainsBefore);
       expect(handler.drains).toBe(drainsBefore + 1);
-      expect(buffered.every((bytes) => bytes <= 50_000)).toBe(true);
+      expect(buffered.filter((bytes) => bytes > 50_000)).toEqual([]);
       expect(connection.bytesQueued).toBe(sent);
     });
 
@@ -80,7 +80,7 @@ describeEngines(
       expect(info.message).toMatch(/maxBufferedBytes/);
       expect(connection.send(MEGABYTE)).toBe(false);
       expect(info.bytesHandedToKernel).toBeLessThan(connection.bytesQueued);
-      expect(fixture.engine.counters().send_buffer_full).toBe(1);
+      await fixture.counted({ send_buffer_full: 1 });
     });
 
     test('a peer that takes nothing for writeStallTimeoutMs is closed with write-stalled', async () => {
@@ -93,7 +93,7 @@ describeEngines(
       expect(info.bytesHandedToKernel).toBeGreaterThan(0);
       expect(info.bytesHandedToKernel).toBeLessThan(sent);
       expect(connection.bytesQueued).toBe(sent);
-      expect(fixture.engine.counters().write_stalls).toBe(1);
+      await fixture.counted({ write_stalls: 1 });
       // What the peer finds can only be less: nothing that the kernel never got.
       peer.socket.resume();
       await peer.end();
@@ -141,9 +141,8 @@ describeEngines(
       connection.send(Buffer.from('abc'));
       await peer.bytes(3);
       peer.write(lengthPrefixed('x'));
-      await turnUntil(() => fixture.engine.counters().frames_received === 1);
-      const counters = fixture.engine.counters();
-      expect(counters).toMatchObject({ bytes_sent: 3, sends: 1, bytes_received: 5 });
+      await fixture.counted({ frames_received: 1 });
+      await fixture.counted({ bytes_sent: 3, sends: 1, bytes_received: 5 });
     });
   },
   { reactors: [0, 1] },
@@ -162,7 +161,7 @@ describeEngines('engine: its own bounds', (_driver, run) => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect((await handler.closeInfo()).reason).toBe('memory-full');
-    expect(fixture.engine.counters().memory_full).toBeGreaterThan(0);
+    await turnUntil(() => fixture.engine.counters().memory_full > 0);
   });
 
   test('maxPartialBytes closes with memory-full; what a peer declares costs nothing', async () => {

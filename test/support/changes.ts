@@ -38,7 +38,14 @@ export function stillWaitingFor(): string[] {
   return [...waitingFor.values()];
 }
 
+/** A condition that does not come must not keep the loop busy through the tests that follow. */
+const LONGEST_MS = 10_000;
+
 /** Lets the loop turn until the condition holds: for what has no event, such as a counter. */
 export async function turnUntil(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
+  const until = performance.now() + LONGEST_MS;
+  while (!condition()) {
+    if (performance.now() > until) throw new Error(`not after ${LONGEST_MS} ms: ${condition}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }

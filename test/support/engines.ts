@@ -1,9 +1,10 @@
 /** Each behaviour once, on every engine that runs here. */
-import { afterEach, beforeEach, describe } from 'vitest';
+import { afterEach, beforeEach, describe, expect } from 'vitest';
 import type { DriverName, Engine, EngineOptions, Listener } from '../../src/engine/engine.js';
 import { createNativeEngine } from '../../src/engine/native-engine.js';
 import { createEngine } from '../../src/engine/select-engine.js';
-import { stillWaitingFor } from './changes.js';
+import type { CounterName } from '../../src/engine/tables.gen.js';
+import { stillWaitingFor, turnUntil } from './changes.js';
 import { TcpPeer } from './tcp-peer.js';
 
 const DRIVERS: readonly DriverName[] = ['io_uring', 'epoll', 'portable'];
@@ -78,6 +79,8 @@ export interface EngineFixture {
   readonly engine: Engine;
   /** A peer that is connected to the listener. */
   peer(listener: Listener | Listener['address'], options?: { readonly paused?: boolean }): Promise<TcpPeer>;
+  /** The engine's counters become these (reactors write them when they come to it); others are not looked at. */
+  counted(expected: Partial<Record<CounterName, number>>): Promise<void>;
   /** To be done at the end of the test, in reverse order. */
   cleanUp(action: () => unknown): void;
 }
@@ -101,6 +104,12 @@ export function useEngine(run: EngineRun, options?: Omit<EngineOptions, 'kind' |
       const peer = await TcpPeer.connect('close' in listener ? listener.address : listener, peerOptions);
       cleanUps.push(() => peer.destroy());
       return peer;
+    },
+    async counted(expected) {
+      const names = Object.keys(expected) as CounterName[];
+      await turnUntil(() => names.every((name) => engine.counters()[name] === expected[name])).catch(() => {
+        expect(engine.counters()).toMatchObject(expected);
+      });
     },
     cleanUp: (action) => cleanUps.push(action),
   };
