@@ -74,6 +74,8 @@ export class Relay implements LinkEvents {
   readonly #maxQueued: number;
   readonly #wheel: DeadlineWheel;
   readonly #routes: (Route | undefined)[] = [];
+  /** Those of the routes, each once. */
+  readonly #pools: Pool[] = [];
   readonly #stopped = new Set<TaskOwner>();
   #pumping = false;
   #closed = false;
@@ -92,6 +94,7 @@ export class Relay implements LinkEvents {
 
   setRoute(route: number, pool: Pool, orderBy: RouteConfig['orderBy']): void {
     while (this.#routes.length <= route) this.#routes.push(undefined);
+    if (!this.#pools.includes(pool)) this.#pools.push(pool);
     this.#routes[route] = { pool, orderBy, groups: new OrderGroups(this.table) };
   }
 
@@ -289,7 +292,7 @@ export class Relay implements LinkEvents {
     const fault = lost > 0 || info.reason === 'protocol-error' || info.reason === 'bad-frame';
     if (fault && link.wasOpen) link.backend.onFailure(this.#engine.now());
     this.onLinkClosed(link, info);
-    for (const route of this.#routes) route?.pool.linkLost();
+    for (const pool of this.#pools) pool.linkLost();
     this.#pumpAll();
   }
 
@@ -413,7 +416,7 @@ export class Relay implements LinkEvents {
 
   #pumpAll(): void {
     if (this.queued === 0) return;
-    for (const route of this.#routes) if (route !== undefined && route.pool.queued > 0) this.#pump(route.pool);
+    for (const pool of this.#pools) if (pool.queued > 0) this.#pump(pool);
   }
 
   #pump(pool: Pool): void {

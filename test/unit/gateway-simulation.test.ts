@@ -43,6 +43,8 @@ class Simulation {
   clients: SimulatedClient[] = [];
   /** Requests at the backends, answered or not; some are answered again. */
   requests: { peer: FakePeer; frame: Frame }[] = [];
+  /** Requests that a backend has in full and did not refuse, by payload. */
+  readonly #begun = new Map<string, number>();
   #clients = 0;
   #shift = 0;
 
@@ -188,8 +190,21 @@ class Simulation {
   }
 
   #collect(): void {
-    for (let i = 0; i < BACKENDS; i++) this.requests.push(...this.world.requests(i));
-    for (const { frame } of this.requests) expect(frame.payload.includes('secret')).toBe(false);
+    for (let i = 0; i < BACKENDS; i++) {
+      const requests = this.world.requests(i);
+      for (const { frame } of requests) this.#checkRequest(frame);
+      this.requests.push(...requests);
+    }
+  }
+
+  #checkRequest(frame: Frame): void {
+    const text = bodyOf(frame).toString();
+    const times = (this.#begun.get(text) ?? 0) + 1;
+    this.#begun.set(text, times);
+    expect(frame.payload.includes('secret')).toBe(false);
+    expect(frame.arg).toBeGreaterThan(0);
+    // An offender's second request under the same id has no payload.
+    if ((frame.flags & Flag.idempotent) === 0 && text !== '') expect([text, times]).toEqual([text, 1]);
   }
 
   #backendAnswers(): void {
@@ -212,6 +227,7 @@ class Simulation {
     const dice = this.random();
     const refusal = flags === 0 && dice < 0.1;
     const error = flags === 0 && dice < 0.2;
+    if (refusal) this.#begun.delete(text.toString());
     peer.send(
       encodeFrame({
         kind: Kind.response,

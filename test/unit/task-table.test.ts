@@ -159,16 +159,20 @@ describe('in-flight index', () => {
     );
   });
 
-  test('holds more than its first size', () => {
+  test('holds more than its first size, and loses nothing when others leave', () => {
     const table = new TaskTable();
     const index = new InFlightIndex(table, 7);
-    for (let id = 0; id < 5_000; id++) {
+    for (let id = 0; id < 4_000; id++) {
       const slot = table.acquire();
       table.ownerNumber[slot] = 1;
       table.clientId[slot] = id;
       index.insert(slot);
     }
-    for (let id = 0; id < 5_000; id++) expect(table.clientId[index.find(1, id)]).toBe(id);
+    for (let id = 0; id < 4_000; id += 3) index.remove(index.find(1, id));
+    for (let id = 0; id < 4_000; id++) {
+      const slot = index.find(1, id);
+      expect(slot === -1 ? -1 : table.clientId[slot]).toBe(id % 3 === 0 ? -1 : id);
+    }
     expect(index.find(2, 1)).toBe(-1);
   });
 });
@@ -195,6 +199,18 @@ describe('link ids', () => {
       seen.add(id);
       ids.release(id);
     }
+  });
+
+  test('an old id does not find the task that has its place now', () => {
+    const ids = new LinkIds();
+    const old = ids.acquire(1);
+    ids.release(old);
+    let id = ids.acquire(2);
+    while ((id & 0xffff) !== (old & 0xffff)) {
+      ids.release(id);
+      id = ids.acquire(2);
+    }
+    expect([ids.find(old), ids.find(id)]).toEqual([UNKNOWN, 2]);
   });
 
   test('grows while many are in flight', () => {
