@@ -33,9 +33,11 @@ export class Changes {
 
 const waitingFor = new Map<() => void, string>();
 
-/** What has not come yet: printed where a test times out. */
-export function stillWaitingFor(): string[] {
-  return [...waitingFor.values()];
+/** What has not come yet, and is forgotten with this: printed where a test times out. */
+export function takeWaiting(): string[] {
+  const waiting = [...waitingFor.values()];
+  waitingFor.clear();
+  return waiting;
 }
 
 /** A condition that does not come must not keep the loop busy through the tests that follow. */

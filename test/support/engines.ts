@@ -4,7 +4,7 @@ import type { DriverName, Engine, EngineOptions, Listener } from '../../src/engi
 import { createNativeEngine } from '../../src/engine/native-engine.js';
 import { createEngine } from '../../src/engine/select-engine.js';
 import type { CounterName } from '../../src/engine/tables.gen.js';
-import { stillWaitingFor, turnUntil } from './changes.js';
+import { takeWaiting, turnUntil } from './changes.js';
 import { TcpPeer } from './tcp-peer.js';
 
 const DRIVERS: readonly DriverName[] = ['io_uring', 'epoll', 'portable'];
@@ -92,7 +92,7 @@ export function useEngine(run: EngineRun, options?: Omit<EngineOptions, 'kind' |
     engine = run.create(options);
   });
   afterEach(async ({ task }) => {
-    if (task.result?.state === 'fail') console.log(`${task.name}: still waiting for`, stillWaitingFor());
+    if (task.result?.state === 'fail') console.log(`${task.name}: still waiting for`, takeWaiting());
     for (const action of cleanUps.splice(0).reverse()) await action();
     await engine.close();
   });
