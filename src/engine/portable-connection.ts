@@ -789,7 +789,8 @@ export class PortableConnection implements Connection, Timed {
       return;
     }
     const waiting = this.bytesQueued - this.#handed;
-    const message = `the peer took no bytes for ${this.#options.writeStallTimeoutMs} ms; ${waiting} waited`;
+    const { writeStallTimeoutMs } = this.#options;
+    const message = `the peer took no bytes for writeStallTimeoutMs ${writeStallTimeoutMs}; ${waiting} waited`;
     this.abort('write-stalled', message);
   }
 
@@ -807,7 +808,7 @@ export class PortableConnection implements Connection, Timed {
       surface(error);
     }
     if (keeps) this.#lastActive = now;
-    else this.close('idle-timeout', `nothing was received or sent for ${this.#options.idleTimeoutMs} ms`);
+    else this.close('idle-timeout', `nothing was received or sent for idleTimeoutMs ${this.#options.idleTimeoutMs}`);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { expect } from 'vitest';
+import type { CounterName } from '../../src/engine/tables.gen.js';
 import { createGateway, type Gateway } from '../../src/gateway/gateway.js';
 import type { ClientProtocol, ListenerConfig } from '../../src/gateway/options.js';
 import { limits } from '../../src/limits.js';
@@ -87,6 +88,11 @@ export class BadInputWorld {
   /** So many connections, of clients and links together, have ended for this reason. */
   async closed(reason: string, count = 1): Promise<void> {
     await expect.poll(() => this.gateway.stats().closeReasons[reason], POLL).toBe(count);
+  }
+
+  /** Reactors write their counters when they come to it. */
+  async counted(name: CounterName, count = 1): Promise<void> {
+    await expect.poll(() => this.gateway.stats().engineCounters[name], POLL).toBe(count);
   }
 
   /**
