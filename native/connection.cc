@@ -163,15 +163,7 @@ void Connection::OnReceived(Completion& completion) {
   if (!completion.more) receive_armed_ = receive_stopping_ = false;
   if (completion.has_data) {
     const std::span<const uint8_t> bytes = reactor_.driver().Take(completion);
-    if (!bytes.empty()) {
-      OnBytes(bytes);
-    } else if (completion.result == 0) {
-      // EOF was found only now; the receive is over with it.
-      receive_armed_ = receive_stopping_ = completion.more;
-      OnPeerFin();
-    } else if (completion.result != -EAGAIN) {
-      Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result);
-    }
+    if (!bytes.empty()) OnBytes(bytes);
   } else if (completion.result == 0) {
     OnPeerFin();
   } else if (completion.result == -ENOBUFS) {
@@ -187,7 +179,7 @@ void Connection::OnReceived(Completion& completion) {
 void Connection::OnBytes(std::span<const uint8_t> bytes) {
   last_active_ms_ = reactor_.now_ms();
   reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
-  if (state_ != State::kOpen) {
+  if (state_ != State::kOpen || faulted_) {
     reactor_.counters().Add(Counter::kDroppedBytesAfterClose, bytes.size());
     lingered_bytes_ += static_cast<uint32_t>(bytes.size());
     if (state_ == State::kLingering && lingered_bytes_ > limits::linger_bytes) End();
@@ -205,7 +197,7 @@ void Connection::OnBytes(std::span<const uint8_t> bytes) {
 void Connection::OnPeerFin() {
   if (peer_fin_) return;
   peer_fin_ = true;
-  if (state_ == State::kOpen && !paused_ && !blocked_) FinishInput();
+  if (state_ == State::kOpen && !paused_ && !blocked_ && !faulted_) FinishInput();
   if (state_ == State::kLingering) End();
 }
 
@@ -230,14 +222,14 @@ bool Connection::MayDeliver() {
 }
 
 void Connection::Resume() {
-  if (state_ != State::kOpen || paused_) return;
+  if (state_ != State::kOpen || paused_ || faulted_) return;
   blocked_ = false;
   Feed({});
   if (state_ == State::kOpen && !blocked_ && peer_fin_ && !end_told_) FinishInput();
 }
 
 void Connection::Feed(std::span<const uint8_t> bytes) {
-  while (state_ == State::kOpen && !blocked_) {
+  while (state_ == State::kOpen && !blocked_ && !faulted_) {
     if (in_.empty()) {
       bytes = FeedInPlace(bytes);
       if (!bytes.empty() && !Keep(bytes, partial_frame_bytes_)) return;
@@ -253,7 +245,7 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
     }
     if (!FeedPartial() && bytes.empty()) break;
   }
-  if (state_ != State::kOpen) return;
+  if (state_ != State::kOpen || faulted_) return;
   if (blocked_ && !bytes.empty() && !Keep(bytes, 0)) return;
   if (in_.empty() || blocked_) {
     partial_since_ms_ = 0;
@@ -266,12 +258,14 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
 
 // Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
 std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes) {
-  while (!bytes.empty() && state_ == State::kOpen && MayDeliver()) {
+  while (!bytes.empty() && MayDeliver()) {
     const FrameResult result = framer_->Next(bytes);
-    if (!Accept(result, bytes.data())) return state_ == State::kOpen ? bytes : std::span<const uint8_t>{};
+    const bool delivered = Accept(result, bytes.data());
+    if (state_ != State::kOpen || faulted_) return {};
+    if (!delivered) break;
     bytes = bytes.subspan(result.consumed);
   }
-  return state_ == State::kOpen ? bytes : std::span<const uint8_t>{};
+  return bytes;
 }
 
 // One frame out of in_. False when it holds no whole frame, or may not deliver one now.
@@ -289,8 +283,7 @@ bool Connection::FeedPartial() {
       return true;
     }
   }
-  if (!Accept(result, bytes.data())) return false;
-  if (state_ != State::kOpen) return false;
+  if (!Accept(result, bytes.data()) || state_ != State::kOpen) return false;
   in_.Consume(result.consumed);
   partial_since_ms_ = 0;
   return true;
@@ -316,12 +309,12 @@ bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
     case FrameStatus::kTooLong:
       declared_ = static_cast<uint64_t>(result.declared);
       reactor_.counters().Add(Counter::kFramesTooLong);
-      Close(CloseReason::kFrameTooLong);
+      Fault(CloseReason::kFrameTooLong);
       return false;
     case FrameStatus::kMalformed:
       declared_ = static_cast<uint64_t>(result.declared);
       reactor_.counters().Add(Counter::kBadFrames);
-      Close(CloseReason::kBadFrame);
+      Fault(CloseReason::kBadFrame);
       return false;
   }
   return false;
@@ -367,14 +360,16 @@ void Connection::FinishInput() {
     if (result.status != FrameStatus::kFrame) {
       in_.Clear();
       AccountPartial();
-      return Close(CloseReason::kTruncatedFrame);
+      return Fault(CloseReason::kTruncatedFrame);
     }
     Accept(result, bytes.data());
     in_.Clear();
     AccountPartial();
   }
   partial_since_ms_ = 0;
-  if (state_ == State::kOpen) reactor_.events().Push(EventKind::kEnd, slot());
+  if (state_ != State::kOpen) return;
+  reactor_.events().Push(EventKind::kEnd, slot());
+  if (fin_sent_) Fail(CloseReason::kClosed);
 }
 
 // What incomplete frames hold counts against the engine.
@@ -388,8 +383,20 @@ void Connection::AccountPartial() {
   const int64_t total = options_->accounts->partial_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
   if (delta > 0 && total > static_cast<int64_t>(options_->accounts->max_partial_bytes) && state_ == State::kOpen) {
     reactor_.counters().Add(Counter::kMemoryFull);
-    Close(CloseReason::kMemoryFull);
+    Fault(CloseReason::kMemoryFull);
   }
+}
+
+// The answers to the frames before the fault are still on their way through JavaScript, so it closes, not we. Until then
+// what the peer sends is discarded.
+void Connection::Fault(CloseReason reason) {
+  if (faulted_) return;
+  faulted_ = true;
+  in_.Clear();
+  AccountPartial();
+  partial_since_ms_ = 0;
+  const FaultEvent event{static_cast<uint32_t>(reason)};
+  reactor_.events().Push(EventKind::kFault, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
 }
 
 bool Connection::ReceiveWanted() const {
@@ -441,6 +448,9 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return AfterQueued();
     }
     case CommandKind::kClose:
+      if (state_ == State::kOpen && static_cast<CloseReason>(words[3]) == CloseReason::kIdleTimeout) {
+        reactor_.counters().Add(Counter::kIdleTimeouts);
+      }
       return Close(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kAbort:
       return Abort(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
@@ -477,6 +487,7 @@ void Connection::AfterQueued() {
     reactor_.counters().Add(Counter::kSendBufferFull);
     return Abort(CloseReason::kSendBufferFull);
   }
+  if (out_.size() >= buffered_accounted_ + kAccountStep && !AccountBuffered()) return;
   reactor_.MarkDirty(*this);
 }
 
@@ -500,18 +511,23 @@ void Connection::StartSend() {
     }
     if (!OnSent(result)) return;
   }
-  // Counted where it may stay for long.
-  const size_t accounted = out_.size() / kAccountStep * kAccountStep;
-  if (accounted != buffered_accounted_) [[unlikely]] {
-    const auto delta = static_cast<int64_t>(accounted) - static_cast<int64_t>(buffered_accounted_);
-    buffered_accounted_ = accounted;
-    const int64_t total = options_->accounts->buffered_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
-    if (delta > 0 && total > static_cast<int64_t>(options_->accounts->max_buffered_bytes)) {
-      reactor_.counters().Add(Counter::kMemoryFull);
-      return Abort(CloseReason::kMemoryFull);
-    }
-  }
+  if (!AccountBuffered()) return;
   if (out_.empty() && !send_pending_) AfterSendQueueEmpty();
+}
+
+// What waits to be sent counts against the engine, in whole steps. False when the connection ends for it.
+bool Connection::AccountBuffered() {
+  const size_t accounted = out_.size() / kAccountStep * kAccountStep;
+  if (accounted == buffered_accounted_) [[likely]] {
+    return true;
+  }
+  const auto delta = static_cast<int64_t>(accounted) - static_cast<int64_t>(buffered_accounted_);
+  buffered_accounted_ = accounted;
+  const int64_t total = options_->accounts->buffered_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
+  if (delta < 0 || total <= static_cast<int64_t>(options_->accounts->max_buffered_bytes)) return true;
+  reactor_.counters().Add(Counter::kMemoryFull);
+  Abort(CloseReason::kMemoryFull);
+  return false;
 }
 
 // False when the connection ends with it.
@@ -542,6 +558,8 @@ void Connection::AfterSendQueueEmpty() {
   if ((fin_wanted_ || state_ == State::kFlushing) && !fin_sent_) {
     fin_sent_ = true;
     ::shutdown(fd_.Get(), SHUT_WR);
+    // Both directions are over.
+    if (state_ == State::kOpen && end_told_) return Fail(CloseReason::kPeerClosed);
   }
   if (state_ != State::kFlushing) return;
   if (peer_fin_) return End();
@@ -592,7 +610,14 @@ void Connection::Abort(CloseReason reason) {
   Fail(reason);
 }
 
-void Connection::Shut() { Fail(CloseReason::kEngineClosed); }
+void Connection::Shut(bool graceful) {
+  if (!graceful || state_ == State::kConnecting) return Fail(CloseReason::kEngineClosed);
+  Close(CloseReason::kEngineClosed);
+  if (state_ == State::kFlushing) {
+    close_deadline_ms_ = std::min(close_deadline_ms_, reactor_.now_ms() + limits::linger_timeout_ms);
+    reactor_.ArmTimer(*this, close_deadline_ms_);
+  }
+}
 
 void Connection::End() {
   state_ = State::kEnding;
@@ -668,7 +693,7 @@ void Connection::OnTimer(uint64_t now_ms) {
   if (state_ == State::kOpen) {
     if (options_->partial_frame_timeout_ms > 0 && partial_since_ms_ > 0 && now_ms >= PartialDeadline()) {
       reactor_.counters().Add(Counter::kPartialFrameTimeouts);
-      Close(CloseReason::kPartialFrameTimeout);
+      Fault(CloseReason::kPartialFrameTimeout);
     } else if (paused_ || blocked_) {
       last_active_ms_ = now_ms;  // we did not read: nothing is held against the peer
     } else if (options_->idle_timeout_ms > 0 && now_ms >= last_active_ms_ + options_->idle_timeout_ms) {

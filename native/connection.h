@@ -35,7 +35,7 @@ class Connection final : public OperationOwner {
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
-  void Shut() override;
+  void Shut(bool graceful) override;
 
  private:
   enum class State : uint8_t {
@@ -63,6 +63,7 @@ class Connection final : public OperationOwner {
   void Feed(std::span<const uint8_t> bytes);
   std::span<const uint8_t> FeedInPlace(std::span<const uint8_t> bytes);
   bool FeedPartial();
+  void Fault(CloseReason reason);
   bool Accept(const FrameResult& result, const uint8_t* bytes);
   void DeliverInline(const uint8_t* payload, size_t length);
   void DeliverLarge(const uint8_t* payload, size_t length);
@@ -76,6 +77,7 @@ class Connection final : public OperationOwner {
   void Queue(const uint32_t* inline_words, uint32_t inline_length);
   void AfterQueued();
   void StartSend();
+  bool AccountBuffered();
   bool OnSent(int32_t result);
   void AfterSendQueueEmpty();
   void ClearSendQueue();
@@ -104,6 +106,7 @@ class Connection final : public OperationOwner {
   bool paused_ : 1 = false;           // JavaScript asked not to read
   bool blocked_ : 1 = false;          // input waits for credit or room, in in_
   bool peer_fin_ : 1 = false;         // the peer sent FIN
+  bool faulted_ : 1 = false;          // the peer's input is over for what was wrong with it; JavaScript will close
   bool end_told_ : 1 = false;         // JavaScript was told of it
   bool fin_wanted_ : 1 = false;       // FIN follows when the queue is empty
   bool fin_sent_ : 1 = false;

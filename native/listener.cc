@@ -65,7 +65,7 @@ void Listener::Close() {
   FinishIfOver();
 }
 
-void Listener::Shut() {
+void Listener::Shut(bool /*graceful*/) {
   shut_ = true;
   Close();
 }

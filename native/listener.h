@@ -29,7 +29,7 @@ class Listener final : public OperationOwner {
 
   void OnCompletion(Completion& completion) override;
   void OnTimer(uint64_t now_ms) override;
-  void Shut() override;
+  void Shut(bool graceful) override;
 
  private:
   Listener(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Place place, Closed closed)

@@ -26,8 +26,9 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once per turn after MarkReady: input that was left over for want of credit or room.
   virtual void Resume() {}
   virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
-  // The engine closes: end everything at once; unregister when the last operation is over.
-  virtual void Shut() = 0;
+  // The engine closes: end everything, at once or (graceful) when what is queued has been sent, and unregister when the
+  // last operation is over. Called again for what is still there.
+  virtual void Shut(bool graceful) = 0;
 
   uint32_t slot() const { return slot_; }
   uint32_t generation() const { return generation_; }

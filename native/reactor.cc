@@ -45,9 +45,10 @@ int Reactor::Start() {
 
 void Reactor::Tick(bool may_block) {
   ++turn_;
-  TakeMail();
   TakeCommands();
+  TakeMail();
   FlushDirty();
+  FinishTurn();
   if (may_block) {
     Sleep();
   } else {
@@ -58,20 +59,23 @@ void Reactor::Tick(bool may_block) {
   wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
   RunReady();
   FlushDirty();
-  PublishEvents();
-  FreeClosed();
-  ArmTimerfd();
+  FinishTurn();
   if (stopping_) FinishStop();
 }
 
-void Reactor::RunCommands() {
-  TakeMail();
-  TakeCommands();
-  FlushDirty();
-  driver_->Submit();
+// Before every sleep: what happened since the last one is told, freed and timed.
+void Reactor::FinishTurn() {
   PublishEvents();
   FreeClosed();
-  ArmTimerfd();
+  timerfd_.ArmAt(wheel_.NextDeadline());
+}
+
+void Reactor::RunCommands() {
+  TakeCommands();
+  TakeMail();
+  FlushDirty();
+  driver_->Submit();
+  FinishTurn();
 }
 
 bool Reactor::HasWork() {
@@ -201,8 +205,6 @@ void Reactor::FreeClosed() {
   garbage_.clear();
 }
 
-void Reactor::ArmTimerfd() { timerfd_.ArmAt(wheel_.NextDeadline()); }
-
 void Reactor::Register(OperationOwner& owner) {
   uint32_t slot;
   if (free_slots_.empty()) {
@@ -217,6 +219,7 @@ void Reactor::Register(OperationOwner& owner) {
   owner.generation_ = slots_[slot].generation;
   slots_[slot].owner = &owner;
   ++owner_count_;
+  if (stopping_) received_while_stopping_ = true;
 }
 
 void Reactor::Unregister(OperationOwner& owner) {
@@ -239,17 +242,21 @@ void Reactor::MarkReady(OperationOwner& owner) {
   if (!static_cast<ListNode<ByReady>&>(owner).IsLinked()) ready_.PushBack(owner);
 }
 
-void Reactor::Stop() {
+void Reactor::Stop(bool graceful) {
   stopping_ = true;
+  stop_gracefully_ = graceful;
   for (size_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot].owner != nullptr) slots_[slot].owner->Shut();
+    if (slots_[slot].owner != nullptr) slots_[slot].owner->Shut(graceful);
   }
 }
 
 void Reactor::FinishStop() {
   if (stopped_ || has_mail_.load(std::memory_order_seq_cst)) return;
-  // What arrived by mail since Stop is closed too.
-  if (owner_count_ > 0) return Stop();
+  if (owner_count_ > 0) {
+    if (received_while_stopping_) Stop(stop_gracefully_);
+    received_while_stopping_ = false;
+    return;
+  }
   stopped_ = true;
   driver_->Cancel({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
   driver_->Cancel({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());

@@ -64,8 +64,9 @@ class Reactor {
   // JavaScript published commands: wakes the reactor if it sleeps.
   void NotifyCommands();
 
-  // Closes every owner, then publishes kStopped; Run returns after it.
-  void Stop();
+  // Closes every owner, then publishes kStopped; Run returns after it. Gracefully: what is queued is sent first, for at
+  // most lingerTimeoutMs.
+  void Stop(bool graceful);
   bool stopped() const { return stopped_; }
 
   void Register(OperationOwner& owner);
@@ -115,7 +116,7 @@ class Reactor {
   void FlushDirty();
   void PublishEvents();
   void FreeClosed();
-  void ArmTimerfd();
+  void FinishTurn();
   void FinishStop();
 
   const uint32_t index_;
@@ -148,6 +149,8 @@ class Reactor {
   std::vector<Mail> mail_;  // under mail_mutex_
   const std::vector<std::unique_ptr<Reactor>>* peers_ = nullptr;
   bool stopping_ = false;
+  bool stop_gracefully_ = false;
+  bool received_while_stopping_ = false;  // owners came by mail after Stop
   bool stopped_ = false;
 };
 

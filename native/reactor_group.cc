@@ -172,12 +172,15 @@ void ReactorGroup::Shutdown() {
   if (shut_down_) return;
   shut_down_ = true;
   for (const std::unique_ptr<Reactor>& reactor : reactors_) {
-    reactor->Post([](Reactor& self) { self.Stop(); });
+    reactor->Post([](Reactor& self) { self.Stop(true); });
   }
 }
 
 void ReactorGroup::Stop() {
-  Shutdown();
+  shut_down_ = true;
+  for (const std::unique_ptr<Reactor>& reactor : reactors_) {
+    reactor->Post([](Reactor& self) { self.Stop(false); });
+  }
   if (external_loop_) {
     // Operations that the kernel still holds must end before their memory goes.
     while (!reactors_.empty() && !reactors_[0]->stopped()) reactors_[0]->Tick(true);

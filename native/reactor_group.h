@@ -56,9 +56,9 @@ class ReactorGroup {
   // kOpen or kClose with this token follows, from the reactor whose index is returned.
   void Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token);
 
-  // Everything closes; each reactor says kStopped. Does not wait.
+  // Everything closes, what is queued is sent first; each reactor says kStopped. Does not wait.
   void Shutdown();
-  // Joins the threads (after Shutdown, which it calls if need be). Does not depend on JavaScript taking events.
+  // Ends at once what is still there and joins the threads. Does not depend on JavaScript taking events.
   void Stop();
 
   EngineAccounts& accounts() { return accounts_; }

@@ -36,6 +36,7 @@ enum class EventKind : uint32_t {
   kClose = 7,           // position: a CloseEvent in the ring
   kListenerClosed = 8,  // connection: the listener's id
   kStopped = 9,         // the reactor has closed everything
+  kFault = 10,          // position: a FaultEvent; the peer's input is over, JavaScript closes after its answers
 };
 
 struct Descriptor {
@@ -65,6 +66,10 @@ struct CloseEvent {
   uint32_t limit_high;
   uint32_t token;   // of an outgoing connection that never opened
   uint32_t opened;  // 1: an OpenEvent came before
+};
+
+struct FaultEvent {
+  uint32_t reason;
 };
 
 struct LargeFrameEvent {

@@ -37,6 +37,10 @@ export class NativeConnection implements Connection {
   /** Closed by its owner before it was open: the owner has been told. */
   abandoned = false;
   waitsForDrain = false;
+  /** The peer sent FIN. */
+  peerEnded = false;
+  /** `shutdown` was called: nothing more can be sent. */
+  finished = false;
 
   readonly #engine: NativeEngine;
   readonly #highWaterMark: number;
@@ -75,14 +79,14 @@ export class NativeConnection implements Connection {
   }
 
   send(...parts: Uint8Array[]): boolean {
-    let accepted = !this.#isClosing();
+    let accepted = !this.#isClosing() && !this.finished;
     for (const part of parts) accepted = this.sendFrame(NO_HEADER, 0, part, 0, part.length);
     return accepted;
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     const rings = this.rings;
-    if (this.state !== 'open' || rings === undefined) return this.#sendLater(header, headerLength, bytes, start, end);
+    if (this.state !== 'open' || rings === undefined || this.finished) return this.#sendLater(header, headerLength, bytes, start, end);
     const engine = this.#engine;
     const length = end - start;
     if (length <= 0) {
@@ -110,10 +114,13 @@ export class NativeConnection implements Connection {
   }
 
   shutdown(): void {
-    this.#command(CommandKind.shutdown, 0);
+    if (this.finished) return;
+    if (this.state === 'connecting') this.#defer((connection) => connection.shutdown());
+    else this.#command(CommandKind.shutdown, 0);
+    this.finished = true;
   }
 
-  close(reason: CloseReason = 'closed', message?: string): void {
+  close(reason: CloseReason = this.peerEnded ? 'peer-closed' : 'closed', message?: string): void {
     this.#end(CommandKind.close, reason, message);
   }
 
@@ -141,9 +148,15 @@ export class NativeConnection implements Connection {
     if (address !== '') this.remoteAddress = address;
     if (port !== 0) this.remotePort = port;
     this.state = 'open';
+    const waited = this.waitsForDrain;
+    this.waitsForDrain = false;
     const deferred = this.#deferred;
     this.#deferred = undefined;
+    this.finished = false;
     if (deferred) for (const run of deferred) run(this);
+    if (!waited || this.waitsForDrain) return;
+    this.waitsForDrain = true;
+    this.#command(CommandKind.wantDrain, 0);
   }
 
   #isClosing(): boolean {
@@ -151,7 +164,7 @@ export class NativeConnection implements Connection {
   }
 
   #sendLater(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.state !== 'connecting') return false;
+    if (this.state !== 'connecting' || this.finished) return false;
     const head = header.slice(0, headerLength);
     const copy = bytes.slice(start, end);
     this.#defer((connection) => {

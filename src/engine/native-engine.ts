@@ -221,6 +221,7 @@ export class NativeEngine implements Engine {
 
   async #close(): Promise<void> {
     this.addRef();
+    for (const { commands } of this.#rings) commands.publish();
     const stopped = new Promise<void>((resolve) => {
       this.#markStopped = resolve;
     });
@@ -271,8 +272,17 @@ export class NativeEngine implements Engine {
       this.batchLarge = undefined;
       for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
       this.#release();
+      if (this.reactors > 0) this.#fallAsleep();
     }
     if (this.#running === 0) this.#markStopped();
+  }
+
+  /**
+   * From now on reactors ring the doorbell. What they published before is seen by the addon, which looks once more when this
+   * call has returned. Always, even if nothing was taken: a reactor that rang has put the flag down.
+   */
+  #fallAsleep(): void {
+    for (const { control } of this.#rings) Atomics.store(control, Control.jsSleeping, 1);
   }
 
   #takeFrom(rings: ReactorRings): void {
@@ -310,7 +320,6 @@ export class NativeEngine implements Engine {
     } finally {
       rings.tail = tail;
       Atomics.store(control, Control.eventTail, tail);
-      if (control[Control.jsSleeping] === 0 && this.reactors > 0) Atomics.store(control, Control.jsSleeping, 1);
     }
   }
 
@@ -353,8 +362,12 @@ export class NativeEngine implements Engine {
       case EventKind.close:
         this.#takeClose(rings, slot, place);
         return;
+      case EventKind.fault:
+        connection?.close(CLOSE_REASONS[word(rings.bytes, place)].name);
+        return;
       case EventKind.end:
         if (connection?.state !== 'open') return;
+        connection.peerEnded = true;
         if (connection.entry.handler.end) connection.entry.handler.end(connection);
         else connection.close('peer-closed');
         return;
@@ -444,7 +457,7 @@ export class NativeEngine implements Engine {
     }
     if (connection === undefined || connection.abandoned) return;
     const reason = CLOSE_REASONS[code].name;
-    const numbers = { declared: signed(wide(ring, place + 16)), limit: wide(ring, place + 24) };
+    const numbers = { declared: signedWide(ring, place + 16), limit: wide(ring, place + 24) };
     const errorCode = error === 0 ? undefined : getSystemErrorName(-error);
     const message = connection.closeMessage ?? closeMessage(reason, numbers) + (errorCode ? ` (${errorCode})` : '');
     this.#tellClosed(connection, closeInfo(reason, message, errorCode, sent));
@@ -550,8 +563,8 @@ function wide(bytes: Uint8Array, at: number): number {
   return word(bytes, at) + word(bytes, at + 4) * UINT32;
 }
 
-function signed(value: number): number {
-  return value >= 2 ** 63 ? value - 2 ** 64 : value;
+function signedWide(bytes: Uint8Array, at: number): number {
+  return word(bytes, at) + (word(bytes, at + 4) | 0) * UINT32;
 }
 
 /** How many connections one engine can hold. */

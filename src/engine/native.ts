@@ -119,6 +119,7 @@ export const EventKind = {
   close: 7,
   listenerClosed: 8,
   stopped: 9,
+  fault: 10,
 } as const;
 
 export const CommandKind = {
