@@ -123,9 +123,8 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   request.limit_loopback = values::Boolean(env, options, "limitLoopback");
   uint32_t id = 0;
   SocketAddress bound;
-  const int error = EngineOf(env, arguments.at[0])
-                        .group()
-                        .Listen(request, ParseConnectionOptions(env, options), &id, &bound);
+  const int error =
+      EngineOf(env, arguments.at[0]).group().Listen(request, ParseConnectionOptions(env, options), &id, &bound);
   if (error < 0) return values::Make(env, error);
   char host[INET6_ADDRSTRLEN] = "";
   uint16_t port = 0;
@@ -217,8 +216,8 @@ napi_value ReadCounters(napi_env env, napi_callback_info info) {
 // --- blocks: a pointer as two words, each call with a reference that somebody holds
 
 Block* BlockAt(napi_env env, napi_value low, napi_value high) {
-  return reinterpret_cast<Block*>(Join(static_cast<uint32_t>(values::Number(env, low)),
-                                       static_cast<uint32_t>(values::Number(env, high))));
+  return reinterpret_cast<Block*>(
+      Join(static_cast<uint32_t>(values::Number(env, low)), static_cast<uint32_t>(values::Number(env, high))));
 }
 
 // openBlock(low, high, offset, length) -> ArrayBuffer over the block's bytes, which takes the reference over
@@ -230,8 +229,8 @@ napi_value OpenBlock(napi_env env, napi_callback_info info) {
   CHECK(offset <= block->size() && length <= block->size() - offset);
   napi_value buffer;
   const napi_status status = napi_create_external_arraybuffer(
-      env, block->data() + offset, length,
-      [](napi_env, void*, void* hint) { static_cast<Block*>(hint)->Unref(); }, block, &buffer);
+      env, block->data() + offset, length, [](napi_env, void*, void* hint) { static_cast<Block*>(hint)->Unref(); },
+      block, &buffer);
   if (status == napi_ok) return buffer;
   // Runtimes that forbid foreign memory (Electron's cage) get a copy.
   void* copy = nullptr;
@@ -285,14 +284,20 @@ napi_value Init(napi_env env, napi_value exports) {
     napi_callback function;
   };
   constexpr Export kExports[] = {
-      {"createEngine", CreateEngine}, {"listen", Listen},
-      {"connect", Connect},           {"closeListener", CloseListener},
+      {"createEngine", CreateEngine},
+      {"listen", Listen},
+      {"connect", Connect},
+      {"closeListener", CloseListener},
       {"listenerConnections", ListenerConnections},
       {"flushCommands", FlushCommands},
-      {"setRef", SetRef},             {"shutdown", Shutdown},
-      {"destroy", Destroy},           {"counters", ReadCounters},
-      {"openBlock", OpenBlock},       {"refBlock", RefBlock},
-      {"makeBlock", MakeBlock},       {"describe", Describe},
+      {"setRef", SetRef},
+      {"shutdown", Shutdown},
+      {"destroy", Destroy},
+      {"counters", ReadCounters},
+      {"openBlock", OpenBlock},
+      {"refBlock", RefBlock},
+      {"makeBlock", MakeBlock},
+      {"describe", Describe},
   };
   for (const Export& entry : kExports) {
     napi_value function;

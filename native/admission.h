@@ -1,6 +1,7 @@
 // Who may connect to one listener: how many at all, how many from one address.
 //
-// Thread rule: any thread; accepting and closing happen on several reactors. Taken once per connection, never per message.
+// Thread rule: any thread; accepting and closing happen on several reactors. Taken once per connection, never per
+// message.
 #pragma once
 
 #include <netinet/in.h>

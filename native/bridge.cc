@@ -8,8 +8,8 @@ namespace ringway {
 
 namespace {
 
-// How often one call from Node's loop goes round before the loop turns: the second round takes the completions of the sends
-// of the first, and what arrived meanwhile.
+// How often one call from Node's loop goes round before the loop turns: the second round takes the completions of the
+// sends of the first, and what arrived meanwhile.
 constexpr int kRoundsPerTurn = 2;
 
 DriverRequest RequestOf(const std::string& kind) {
@@ -20,8 +20,7 @@ DriverRequest RequestOf(const std::string& kind) {
 
 }  // namespace
 
-Bridge* Bridge::Create(napi_env env, napi_value options, napi_value memory, napi_value on_events,
-                       std::string* error) {
+Bridge* Bridge::Create(napi_env env, napi_value options, napi_value memory, napi_value on_events, std::string* error) {
   auto* bridge = new Bridge(env);
   CHECK(napi_create_reference(env, on_events, 1, &bridge->on_events_) == napi_ok);
   napi_value resource = values::MakeObject(env);
@@ -65,8 +64,7 @@ bool Bridge::AddReactors(napi_value options, napi_value memory, std::string* err
       return bytes.data;
     };
     ReactorMemory reactor_memory;
-    reactor_memory.events.control =
-        static_cast<uint32_t*>(array("control", static_cast<size_t>(ControlWord::kWords)));
+    reactor_memory.events.control = static_cast<uint32_t*>(array("control", static_cast<size_t>(ControlWord::kWords)));
     reactor_memory.events.descriptors = static_cast<Descriptor*>(array("descriptors", kEventDescriptors * 4));
     reactor_memory.events.bytes = static_cast<uint8_t*>(array("bytes", kEventBytes));
     reactor_memory.commands = static_cast<uint32_t*>(array("commands", kCommandWords));

@@ -1,8 +1,8 @@
 // One engine as JavaScript sees it: the rings' memory, the doorbell, and where Node's loop calls in.
 //
 // Thread rule: everything belongs to JavaScript's thread; reactors touch only the rings and ring the doorbell.
-// Lifetime rule: the environment's cleanup hook stops and joins the reactors before the memory goes. process.exit() runs no
-// hook on the main thread: nothing is joined then, and nothing here needs it.
+// Lifetime rule: the environment's cleanup hook stops and joins the reactors before the memory goes. process.exit()
+// runs no hook on the main thread: nothing is joined then, and nothing here needs it.
 #pragma once
 
 #include <node_api.h>

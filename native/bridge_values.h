@@ -1,4 +1,5 @@
-// Reading and making JavaScript values. Types were checked in TypeScript: what is wrong here is our own fault, hence CHECK.
+// Reading and making JavaScript values. Types were checked in TypeScript: what is wrong here is our own fault, hence
+// CHECK.
 #pragma once
 
 #include <node_api.h>

@@ -17,8 +17,8 @@ namespace {
 
 // Unframed input that a blocked connection may hold before it is no longer read.
 constexpr size_t kHoldBytes = 256 * 1024;
-// One send describes at most so much: with MSG_WAITALL its completion is the only sign of progress, and a slow peer must
-// show one within writeStallTimeoutMs.
+// One send describes at most so much: with MSG_WAITALL its completion is the only sign of progress, and a slow peer
+// must show one within writeStallTimeoutMs.
 constexpr int kSendParts = 8;
 // Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
 constexpr size_t kAccountStep = 16 * 1024;
@@ -387,8 +387,8 @@ void Connection::AccountPartial() {
   }
 }
 
-// The answers to the frames before the fault are still on their way through JavaScript, so it closes, not we. Until then
-// what the peer sends is discarded.
+// The answers to the frames before the fault are still on their way through JavaScript, so it closes, not we. Until
+// then what the peer sends is discarded.
 void Connection::Fault(CloseReason reason) {
   if (faulted_) return;
   faulted_ = true;
@@ -675,7 +675,8 @@ uint64_t Connection::NextDeadline(uint64_t now_ms) {
     consider(options_->partial_frame_timeout_ms, partial_since_ms_,
              partial_frame_bytes_ * 1000 / limits::partial_frame_min_rate);
   }
-  if (state_ == State::kOpen || state_ == State::kFlushing) consider(options_->write_stall_timeout_ms, write_since_ms_, 0);
+  if (state_ == State::kOpen || state_ == State::kFlushing)
+    consider(options_->write_stall_timeout_ms, write_since_ms_, 0);
   return next;
 }
 

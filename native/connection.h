@@ -1,8 +1,8 @@
 // One socket: received bytes through the framer into events, commands into the send queue, timeouts, closing.
 //
 // Thread rule: belongs to its reactor's thread.
-// Lifetime rule: lives until its last operation is over; then tells JavaScript (kClose), leaves its slot, and is freed at the
-// end of the tick.
+// Lifetime rule: lives until its last operation is over; then tells JavaScript (kClose), leaves its slot, and is freed
+// at the end of the tick.
 //
 //   connecting ──► open ──► flushing ──► lingering ──► ending ──► (freed)
 //        │          │          │             │           ▲
@@ -25,7 +25,8 @@ namespace ringway {
 class Connection final : public OperationOwner {
  public:
   // An accepted socket. The ticket is given back to options->admission at the end.
-  static void Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Admission::Ticket ticket);
+  static void Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options,
+                    Admission::Ticket ticket);
   // An outgoing one; `token` is JavaScript's name for it until the open event (or the close event, if it never opens).
   static void Connect(Reactor& reactor, const sockaddr_storage& address, socklen_t length,
                       std::shared_ptr<const ConnectionOptions> options, uint32_t token);
@@ -98,20 +99,20 @@ class Connection final : public OperationOwner {
   State state_ = State::kConnecting;
   CloseReason reason_ = CloseReason::kClosed;
   // True exactly when…
-  bool opened_ : 1 = false;           // JavaScript was told of it
-  bool receive_armed_ : 1 = false;    // a receive is with the driver
-  bool receive_stopping_ : 1 = false; // …and was asked to end
-  bool send_pending_ : 1 = false;     // a send is with the driver
-  bool connect_pending_ : 1 = false;  // a connect is with the driver
-  bool paused_ : 1 = false;           // JavaScript asked not to read
-  bool blocked_ : 1 = false;          // input waits for credit or room, in in_
-  bool peer_fin_ : 1 = false;         // the peer sent FIN
-  bool faulted_ : 1 = false;          // the peer's input is over for what was wrong with it; JavaScript will close
-  bool end_told_ : 1 = false;         // JavaScript was told of it
-  bool fin_wanted_ : 1 = false;       // FIN follows when the queue is empty
+  bool opened_ : 1 = false;            // JavaScript was told of it
+  bool receive_armed_ : 1 = false;     // a receive is with the driver
+  bool receive_stopping_ : 1 = false;  // …and was asked to end
+  bool send_pending_ : 1 = false;      // a send is with the driver
+  bool connect_pending_ : 1 = false;   // a connect is with the driver
+  bool paused_ : 1 = false;            // JavaScript asked not to read
+  bool blocked_ : 1 = false;           // input waits for credit or room, in in_
+  bool peer_fin_ : 1 = false;          // the peer sent FIN
+  bool faulted_ : 1 = false;           // the peer's input is over for what was wrong with it; JavaScript will close
+  bool end_told_ : 1 = false;          // JavaScript was told of it
+  bool fin_wanted_ : 1 = false;        // FIN follows when the queue is empty
   bool fin_sent_ : 1 = false;
-  bool want_drain_ : 1 = false;       // JavaScript waits for the low watermark
-  bool finished_ : 1 = false;         // JavaScript was told of the end; only the memory is left
+  bool want_drain_ : 1 = false;  // JavaScript waits for the low watermark
+  bool finished_ : 1 = false;    // JavaScript was told of the end; only the memory is left
 
   uint32_t token_;
   uint32_t credit_turn_ = 0;

@@ -1,7 +1,8 @@
-// Whoever has operations in flight: a connection, a listener. The reactor knows owners and operations, not what they are.
+// Whoever has operations in flight: a connection, a listener. The reactor knows owners and operations, not what they
+// are.
 //
-// Lifetime rule: an owner is unregistered only when none of its operations is in flight, and freed at the end of the tick
-// (Reactor::FreeLater), so that nothing on the way to it finds freed memory.
+// Lifetime rule: an owner is unregistered only when none of its operations is in flight, and freed at the end of the
+// tick (Reactor::FreeLater), so that nothing on the way to it finds freed memory.
 #pragma once
 
 #include "base/intrusive_list.h"

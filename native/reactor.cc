@@ -14,7 +14,8 @@ namespace {
 // The reactor's own descriptors (eventfd, timerfd) are watched under slots that no owner has.
 constexpr uint32_t kWakeSlot = UINT32_MAX;
 constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
-// Reaped at once; a turn goes on reaping until nothing is left, this many times at the most (bench/run.ts, echo 500 x 16).
+// Reaped at once; a turn goes on reaping until nothing is left, this many times at the most (bench/run.ts, echo 500 x
+// 16).
 constexpr size_t kReapBatch = 512;
 constexpr int kReapRounds = 8;
 }  // namespace
@@ -80,8 +81,7 @@ void Reactor::RunCommands() {
 
 bool Reactor::HasWork() {
   return driver_->HasReady() || !commands_.Empty() || !dirty_.IsEmpty() || has_mail_.load(std::memory_order_seq_cst) ||
-         events_.CanFlushOverflow() ||
-         (!ready_.IsEmpty() && events_.HasRoomForFrame(limits::inline_frame_bytes));
+         events_.CanFlushOverflow() || (!ready_.IsEmpty() && events_.HasRoomForFrame(limits::inline_frame_bytes));
 }
 
 void Reactor::Run() {

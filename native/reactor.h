@@ -1,5 +1,5 @@
-// One event loop: operations out, completions in, time, and the two rings to JavaScript. It is passive: somebody calls Tick,
-// either its own thread (Run) or Node's loop. It knows operations and their owners, not connections.
+// One event loop: operations out, completions in, time, and the two rings to JavaScript. It is passive: somebody calls
+// Tick, either its own thread (Run) or Node's loop. It knows operations and their owners, not connections.
 //
 // Thread rule: everything belongs to the thread that called Start, except Wake, Post, WantsRoom and the counters.
 #pragma once

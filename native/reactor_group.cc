@@ -42,8 +42,7 @@ int OpenListeningSocket(const ListenRequest& request, const ConnectionOptions& o
 
 ReactorGroup::~ReactorGroup() { CHECK(threads_.empty()); }
 
-void ReactorGroup::AddReactor(std::unique_ptr<Driver> driver, const ReactorMemory& memory,
-                              Reactor::Doorbell doorbell) {
+void ReactorGroup::AddReactor(std::unique_ptr<Driver> driver, const ReactorMemory& memory, Reactor::Doorbell doorbell) {
   const auto index = static_cast<uint32_t>(reactors_.size());
   reactors_.push_back(std::make_unique<Reactor>(index, std::move(driver), memory, std::move(doorbell)));
   reactors_.back()->SetPeers(&reactors_);
@@ -93,8 +92,8 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   *id = next_listener_++;
   *bound = actual.address;
   auto entry = std::make_shared<ListenerEntry>();
-  entry->admission = std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip,
-                                                 request.limit_loopback);
+  entry->admission =
+      std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip, request.limit_loopback);
   entry->open = std::make_shared<std::atomic<uint32_t>>(static_cast<uint32_t>(count));
   options->listener = *id;
   options->accounts = &accounts_;
@@ -142,10 +141,10 @@ void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<Connect
   options->accounts = &accounts_;
   options->credit_frames = static_cast<uint32_t>(limits::outgoing_credit_frames);
   options->credit_bytes = static_cast<uint32_t>(limits::outgoing_credit_bytes);
-  LeastLoaded().Post([address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](
-                         Reactor& reactor) {
-    Connection::Connect(reactor, address.storage, address.length, shared, token);
-  });
+  LeastLoaded().Post(
+      [address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](Reactor& reactor) {
+        Connection::Connect(reactor, address.storage, address.length, shared, token);
+      });
 }
 
 void ReactorGroup::Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options,

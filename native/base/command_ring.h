@@ -1,5 +1,5 @@
-// Commands on their way down from JavaScript. Thread rule: all methods belong to the reactor's thread; JavaScript is the only
-// producer.
+// Commands on their way down from JavaScript. Thread rule: all methods belong to the reactor's thread; JavaScript is
+// the only producer.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// What a reactor counts. Thread rule: one writer, the reactor's thread; any thread may read (each value is whole, the set
-// is not a snapshot).
+// What a reactor counts. Thread rule: one writer, the reactor's thread; any thread may read (each value is whole, the
+// set is not a snapshot).
 #pragma once
 
 #include <array>

@@ -3,8 +3,8 @@
 //
 //   bytes:   ……|############|……………………|      used = head - max(tail, floor)
 //               tail (JS)    head
-//   When everything is consumed the next frame begins at the ring's start again (floor = head = a multiple of the size), so
-//   that a lightly used ring stays within the same few cache lines instead of walking through a megabyte.
+//   When everything is consumed the next frame begins at the ring's start again (floor = head = a multiple of the
+//   size), so that a lightly used ring stays within the same few cache lines instead of walking through a megabyte.
 //
 // Invariant: descriptors are published (kEventHead, release) only after their bytes were written.
 #pragma once
@@ -23,9 +23,9 @@ namespace ringway {
 class EventRing {
  public:
   struct Memory {
-    uint32_t* control = nullptr;         // ControlWord::kWords
-    Descriptor* descriptors = nullptr;   // kEventDescriptors
-    uint8_t* bytes = nullptr;            // kEventBytes
+    uint32_t* control = nullptr;        // ControlWord::kWords
+    Descriptor* descriptors = nullptr;  // kEventDescriptors
+    uint8_t* bytes = nullptr;           // kEventBytes
   };
 
   explicit EventRing(const Memory& memory) : memory_(memory) {}
@@ -34,7 +34,8 @@ class EventRing {
 
   // Frames leave the last descriptors and bytes to the events that must always get through.
   bool HasRoomForFrame(size_t length) const {
-    return overflow_.empty() && FreeDescriptors() > kReservedDescriptors && FreeBytes() >= Padded(length) * 2 + kReservedBytes;
+    return overflow_.empty() && FreeDescriptors() > kReservedDescriptors &&
+           FreeBytes() >= Padded(length) * 2 + kReservedBytes;
   }
 
   void PushFrame(uint32_t slot, const uint8_t* data, size_t length) {

@@ -1,7 +1,8 @@
 // The memory that one reactor and JavaScript share, word by word. src/engine/native.ts holds the same numbers.
 //
-// JavaScript allocates it (an ArrayBuffer each for control, descriptors, bytes, commands and progress), so that nothing here
-// depends on what an addon may allocate for it. Positions are monotonic u32; the place in a ring is position & mask.
+// JavaScript allocates it (an ArrayBuffer each for control, descriptors, bytes, commands and progress), so that nothing
+// here depends on what an addon may allocate for it. Positions are monotonic u32; the place in a ring is position &
+// mask.
 //
 //   events up                                            commands down
 //   descriptors: | kind | connection | position | length |   words: | kind<<24 | words | slot | generation | … |
@@ -16,20 +17,20 @@
 namespace ringway {
 
 enum class ControlWord : uint32_t {
-  kEventHead = 0,        // descriptors published; written by the reactor
-  kEventTail = 16,       // descriptors consumed; written by JavaScript
-  kBytesTail = 32,       // bytes released; written by JavaScript
-  kCommandHead = 48,     // words published; written by JavaScript
-  kCommandTail = 64,     // words consumed; written by the reactor
-  kJsSleeping = 80,      // 1: JavaScript waits for the doorbell
-  kReactorSleeping = 96, // 1: the reactor waits for its eventfd
+  kEventHead = 0,         // descriptors published; written by the reactor
+  kEventTail = 16,        // descriptors consumed; written by JavaScript
+  kBytesTail = 32,        // bytes released; written by JavaScript
+  kCommandHead = 48,      // words published; written by JavaScript
+  kCommandTail = 64,      // words consumed; written by the reactor
+  kJsSleeping = 80,       // 1: JavaScript waits for the doorbell
+  kReactorSleeping = 96,  // 1: the reactor waits for its eventfd
   kWords = 112,
 };
 
 enum class EventKind : uint32_t {
-  kFrame = 1,      // position, length: the frame's bytes in the ring
-  kLargeFrame = 2, // position: a LargeFrameEvent in the ring
-  kOpen = 3,       // position: an OpenEvent in the ring
+  kFrame = 1,       // position, length: the frame's bytes in the ring
+  kLargeFrame = 2,  // position: a LargeFrameEvent in the ring
+  kOpen = 3,        // position: an OpenEvent in the ring
   kEnd = 4,
   kDrain = 5,
   kIdle = 6,
@@ -57,8 +58,8 @@ struct OpenEvent {
 
 struct CloseEvent {
   uint32_t reason;
-  int32_t error;          // errno, 0: none
-  uint32_t sent_low;      // bytes handed to the kernel
+  int32_t error;      // errno, 0: none
+  uint32_t sent_low;  // bytes handed to the kernel
   uint32_t sent_high;
   uint32_t declared_low;  // of a frame that was refused
   uint32_t declared_high;
@@ -101,9 +102,9 @@ struct CommandHeader {
 struct SendCommand {
   CommandHeader header;
   uint32_t inline_length;
-  uint32_t reactor;   // whose event ring the passed-on bytes lie in
+  uint32_t reactor;  // whose event ring the passed-on bytes lie in
   uint32_t position;
-  uint32_t length;    // 0: nothing is passed on
+  uint32_t length;  // 0: nothing is passed on
   // inline bytes follow, padded to a word
 };
 
@@ -122,11 +123,11 @@ struct CloseCommand {
   uint32_t reason;
 };
 
-inline constexpr uint32_t kEventDescriptors = 16384;       // 256 KB
-inline constexpr uint32_t kEventBytes = 1u << 20;          // 1 MB: 16 of the largest inline frames
-inline constexpr uint32_t kCommandWords = 1u << 18;        // 1 MB
-inline constexpr uint32_t kSlots = 1u << 18;               // connections of one reactor
-inline constexpr uint32_t kReservedDescriptors = 1024;     // kept for opens, ends, drains and closes
+inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
+inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
+inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2
+inline constexpr uint32_t kSlots = 1u << 18;            // connections of one reactor
+inline constexpr uint32_t kReservedDescriptors = 1024;  // kept for opens, ends, drains and closes
 inline constexpr uint32_t kReservedBytes = 128 * 1024;
 
 inline uint32_t Low(uint64_t value) { return static_cast<uint32_t>(value); }

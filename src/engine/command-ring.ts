@@ -49,14 +49,6 @@ export class CommandRing {
     Atomics.store(this.#control, Control.commandHead, this.#head);
   }
 
-  /** An empty ring begins at its start again, so that a light load stays within a few cache lines. */
-  rewind(): void {
-    this.#tail = Atomics.load(this.#control, Control.commandTail);
-    const place = this.#head & MASK;
-    if (this.#tail !== this.#head || place === 0) return;
-    this.#wrap(place);
-  }
-
   simple(kind: number, slot: number, generation: number, argument: number): void {
     const at = this.#reserve(4);
     if (at < 0) {

@@ -86,7 +86,8 @@ export class NativeConnection implements Connection {
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     const rings = this.rings;
-    if (this.state !== 'open' || rings === undefined || this.finished) return this.#sendLater(header, headerLength, bytes, start, end);
+    if (this.state !== 'open' || rings === undefined || this.finished)
+      return this.#sendLater(header, headerLength, bytes, start, end);
     const engine = this.#engine;
     const length = end - start;
     if (length <= 0) {

@@ -3,6 +3,7 @@
  * handlers; what handlers want goes back through the command rings. Per batch, not per message, something crosses.
  */
 import { getSystemErrorName } from 'node:util';
+import { RingwayError, shown } from '../errors.js';
 import { BatchKeeper } from './batch-keeper.js';
 import { closeInfo, closeMessage } from './close-info.js';
 import type {
@@ -142,7 +143,9 @@ export class NativeEngine implements Engine {
     this.name = created.driver;
     this.reason = created.reason;
     this.reactors = reactors;
-    const flush = () => addon.flushCommands(this.#handle);
+    const flush = () => {
+      if (this.#running > 0) addon.flushCommands(this.#handle);
+    };
     this.#rings = memory.map((rings, index) => new ReactorRings(index, rings, flush));
     this.#running = memory.length;
     // Woken by the doorbell; where Node's loop drives the reactor nobody sleeps.
@@ -151,7 +154,7 @@ export class NativeEngine implements Engine {
   }
 
   async listen(options: ListenOptions, handler: Handler): Promise<Listener> {
-    if (this.#closing) throw new Error('the engine is closed');
+    if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
     const resolved = resolveListenOptions(options);
     const bound = this.addon.listen(this.#handle, toNativeListen(resolved));
     if (typeof bound === 'number') throw listenError(bound, options);
@@ -262,7 +265,6 @@ export class NativeEngine implements Engine {
     this.#nowMs = performance.now();
     this.#turn++;
     const rings = this.#rings;
-    for (let i = 0; i < rings.length; i++) rings[i].commands.rewind();
     try {
       for (let i = 0; i < rings.length; i++) this.#takeFrom(rings[i]);
       this.#endBatch();
@@ -304,7 +306,7 @@ export class NativeEngine implements Engine {
         const length = descriptors[at + 3];
         // Taken before the handler runs: if it throws, the next call goes on behind it.
         tail = (tail + 1) >>> 0;
-        rings.position = (position + length + 7) >>> 0;
+        rings.position = ((position + length + 7) & ~7) >>> 0;
         if (descriptors[at] === EventKind.frame) {
           const connection = connections[slot];
           if (connection === undefined || connection.state !== 'open') continue;
@@ -345,6 +347,7 @@ export class NativeEngine implements Engine {
     this.#releaseScheduled = true;
     setImmediate(() => {
       this.#releaseScheduled = false;
+      if (this.#running === 0) return;
       for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
       this.#release();
     });
@@ -535,7 +538,8 @@ export function describeIoUring(): ReturnType<Addon['describe']> {
 function resolveReactors(reactors: number | 'auto'): number {
   if (reactors === 'auto') return defaultReactors();
   if (!Number.isInteger(reactors) || reactors < 0 || reactors > MAX_REACTORS) {
-    throw new RangeError(`reactors is ${reactors}: it must be 'auto' or an integer from 0 to ${MAX_REACTORS}`);
+    const right = `it must be 'auto' or an integer from 0 to ${MAX_REACTORS}`;
+    throw new RingwayError('ERR_INVALID_OPTION', ['reactors', shown(reactors), right]);
   }
   return reactors;
 }

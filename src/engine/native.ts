@@ -136,7 +136,7 @@ export const CommandKind = {
 
 export const EVENT_DESCRIPTORS = 16384;
 export const EVENT_BYTES = 1 << 20;
-export const COMMAND_WORDS = 1 << 18;
+export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Words of each command before its inline bytes. */
