@@ -17,7 +17,9 @@ export async function drainOnSignal(drain: () => Promise<{ readonly cut: number 
   process.stderr.write(`ringway: ${signal}: draining; a second signal aborts\n`);
   try {
     const { cut } = await drain();
-    return cut > 0 ? ExitStatus.failed : ExitStatus.ok;
+    if (cut === 0) return ExitStatus.ok;
+    process.stderr.write(`ringway: the grace period cut ${cut} ${cut === 1 ? 'request' : 'requests'}\n`);
+    return ExitStatus.failed;
   } finally {
     for (const name of SIGNALS) process.off(name, abort);
   }

@@ -10,7 +10,10 @@ interface SystemError extends Error {
 
 /** Codes that say that a command cannot run here, and that a stack trace would only hide. */
 const EXPLAINED: Record<string, (error: SystemError) => string> = {
-  EADDRINUSE: (error) => `${where(error)} is already in use by another program: stop it or choose another port`,
+  EADDRINUSE: (error) =>
+    error.port === undefined
+      ? `${where(error)} is already there: stop the program that listens on it, or remove what a killed one left behind`
+      : `${where(error)} is already in use by another program: stop it or choose another port`,
   EACCES: (error) =>
     error.port === undefined
       ? `${where(error)}: permission denied`
@@ -24,7 +27,7 @@ const EXPLAINED: Record<string, (error: SystemError) => string> = {
   ENOMEM: () =>
     'out of memory: with io_uring on an old kernel raise the memlock limit (`ulimit -l`); `ringway doctor` shows it',
   ENOENT: (error) => `${where(error)}: no such file`,
-  EISDIR: (error) => `${where(error)}: is a folder`,
+  EISDIR: (error) => `${where(error)}: is a folder, not a file`,
   ENOTDIR: (error) => `${where(error)}: no such folder`,
   ENOTFOUND: (error) => `${where(error)}: no such host`,
   ECONNREFUSED: (error) => `${where(error)}: nobody listens there`,

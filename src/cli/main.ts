@@ -20,6 +20,7 @@ export function createProgram(): Command {
     .description('A message gateway: framed messages in, tasks allocated to backends, each answered exactly once.')
     .version(packageVersion())
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringway: ')) })
     .showSuggestionAfterError()
     .showHelpAfterError('(--help shows what there is)');
   for (const register of [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor])

@@ -48,7 +48,9 @@ async function load(file: string): Promise<Config> {
   } catch (error) {
     if (error instanceof ConfigError)
       throw new UsageError(error.problems.map((problem) => `${file}: ${formatProblem(problem)}`).join('\n'));
-    throw new UsageError(`--config ${explainError(error) ?? (error as Error).message}`);
+    // Node names no path where reading fails, only where opening does.
+    const named = Object.assign(error as Error, { path: file });
+    throw new UsageError(`--config ${explainError(named) ?? named.message}`);
   }
 }
 
@@ -72,7 +74,7 @@ async function run(config: Config, engine: Engine, logger: Logger): Promise<numb
       const { startAdmin } = await import('../admin.js');
       admin = await startAdmin(config.admin, gateway);
     }
-    const ended = drainOnSignal(() => gateway.drain());
+    const ended = drainOnSignal(() => drain(gateway, logger));
     announce(gateway, engine, admin, logger);
     return await ended;
   } finally {
@@ -80,6 +82,13 @@ async function run(config: Config, engine: Engine, logger: Logger): Promise<numb
     await admin?.close();
     await gateway.close();
   }
+}
+
+/** What the grace period cut is said, not only in the exit status. */
+async function drain(gateway: Gateway, logger: Logger): Promise<{ readonly cut: number }> {
+  const report = await gateway.drain();
+  logger[report.cut > 0 || report.unflushed > 0 ? 'warn' : 'info'](report, 'gateway.drained');
+  return report;
 }
 
 function announce(gateway: Gateway, engine: Engine, admin: AdminServer | undefined, logger: Logger): void {

@@ -1,5 +1,6 @@
 /** What one value of a configuration says about another. Runs once every single value is right by itself. */
-import { formatValue, type Problem } from './problem.js';
+import { isIP } from 'node:net';
+import { formatPath, formatValue, type Problem } from './problem.js';
 import type { ParsedConfig, ParsedListener, ParsedPool } from './schema.js';
 
 type Path = readonly (string | number)[];
@@ -49,6 +50,7 @@ function checkListeners(config: ParsedConfig, report: Report): void {
     report,
   );
   checkUnique(config.listeners, ['listeners'], 'port', tcpAddress, report);
+  checkWildcards(config, report);
   checkUnique(
     config.listeners,
     ['listeners'],
@@ -61,6 +63,28 @@ function checkListeners(config: ParsedConfig, report: Report): void {
   const at = config.listeners.findIndex((listener) => tcpAddress(listener) === tcpAddress(admin));
   if (admin.port !== 0 && at >= 0)
     report(['admin', 'port'], `${tcpAddress(admin)} is already that of listeners[${at}]`);
+}
+
+const WILDCARDS: Readonly<Record<string, 4 | 6>> = { '0.0.0.0': 4, '::': 6 };
+
+/** Every address of a port and one of them cannot both be listened on: the kernel refuses the second. */
+function checkWildcards({ listeners, admin }: ParsedConfig, report: Report): void {
+  const all = [
+    ...listeners.map((listener, at) => ({ ...listener, path: ['listeners', at] as Path })),
+    ...(admin === undefined ? [] : [{ ...admin, reusePort: false, path: ['admin'] as Path }]),
+  ];
+  for (const [at, wide] of all.entries()) {
+    const family = WILDCARDS[wide.host ?? ''];
+    if (family === undefined || !wide.port) continue;
+    for (const [otherAt, other] of all.entries()) {
+      const { host = '127.0.0.1', port } = other;
+      const same = port === wide.port && host !== wide.host && (isIP(host) || 4) === family;
+      if (!same || (wide.reusePort && other.reusePort)) continue;
+      const [first, second] = at < otherAt ? [wide, other] : [other, wide];
+      const why = `${tcpAddress(wide)} includes ${tcpAddress(other)}`;
+      report([...second.path, 'port'], `${why}, and ${formatPath(first.path)} listens there`);
+    }
+  }
 }
 
 /** Undefined where nothing can collide: a unix socket, or a port that the kernel chooses. */

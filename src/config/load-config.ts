@@ -30,7 +30,7 @@ export function loadConfig(text: string): Config {
     throw new ConfigError(
       document.errors.map((error) => ({
         path: [],
-        message: `not YAML: ${error.message}`,
+        message: SENTENCES[error.code] ?? `not YAML: ${error.message}`,
         line: lines.linePos(error.pos[0]).line,
       })),
     );
@@ -45,6 +45,11 @@ export function loadConfig(text: string): Config {
   };
   return checkConfig(toPlain(document), lineOf);
 }
+
+/** Where the parser's own words are for programmers. */
+const SENTENCES: Readonly<Record<string, string>> = {
+  MULTIPLE_DOCS: 'a second document begins here: a configuration is one',
+};
 
 function toPlain(document: ReturnType<typeof parseDocument>): unknown {
   try {

@@ -1,5 +1,8 @@
 /** A listening socket of the portable engine: accepts within its limits and counts per address. */
+import { existsSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { constants } from 'node:os';
+import { dirname } from 'node:path';
 import { RingwayError } from '../errors.js';
 import type { Handler, Listener } from './engine.js';
 import type { PortableConnection } from './portable-connection.js';
@@ -43,11 +46,11 @@ export class PortableListener implements Listener {
     if (reusePort) checkReusePort();
     const server = this.#server;
     return new Promise((resolve, reject) => {
-      server.once('error', reject);
+      server.once('error', (error) => reject('path' in address ? pathError(error, address.path) : error));
       // Exclusive: in a cluster's worker too the address is this process's own, as with the native engines.
       const shared = reusePort ? { reusePort } : {};
       server.listen({ ...address, backlog, exclusive: true, ...shared }, () => {
-        server.off('error', reject);
+        server.removeAllListeners('error');
         server.on('error', () => this.#host.counts.accept_errors++);
         resolve(this);
       });
@@ -122,6 +125,14 @@ export class PortableListener implements Listener {
   unref(): void {
     this.#server.unref();
   }
+}
+
+/** As the native engines say it: libuv has EACCES for a folder that is missing, and node:net a port of -1. */
+function pathError(error: NodeJS.ErrnoException, path: string): Error {
+  const missing = error.code === 'EACCES' && !existsSync(dirname(path));
+  const code = missing ? 'ENOENT' : error.code;
+  const errno = missing ? -constants.errno.ENOENT : error.errno;
+  return Object.assign(new Error(`listen ${code}: ${path}`), { code, errno, syscall: 'listen', address: path });
 }
 
 function checkReusePort(): void {

@@ -6,7 +6,7 @@ import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { answerAll, type BadInputWorld, startBadInput } from '../support/bad-input.js';
 import { describeEngines, type EngineFixture, useEngine } from '../support/engines.js';
 import { type RmpFrame, type RmpPeer, RmpPeerServer, rmpFrame } from '../support/rmp-peer.js';
-import { lengthPrefixed } from '../support/tcp-peer.js';
+import { lengthPrefixed, type TcpPeer } from '../support/tcp-peer.js';
 
 type StatusText = 'UNAVAILABLE' | 'DEADLINE_EXCEEDED' | 'RESOURCE_EXHAUSTED' | 'INTERNAL';
 
@@ -23,10 +23,10 @@ type Form = (typeof FORMS)[number];
 class Asked {
   readonly #world: BadInputWorld;
   readonly #form: Form;
-  readonly #client: Awaited<ReturnType<BadInputWorld['rmp']>> | undefined;
-  readonly #peer: Awaited<ReturnType<BadInputWorld['peer']>> | undefined;
+  readonly #client: RmpPeer | undefined;
+  readonly #peer: TcpPeer | undefined;
 
-  private constructor(world: BadInputWorld, form: Form, client: Asked['#client'], peer: Asked['#peer']) {
+  private constructor(world: BadInputWorld, form: Form, client: RmpPeer | undefined, peer: TcpPeer | undefined) {
     this.#world = world;
     this.#form = form;
     this.#client = client;

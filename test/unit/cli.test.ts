@@ -120,7 +120,10 @@ describe('explainError', () => {
 
   it.each([
     [systemError('EADDRINUSE', { address: '127.0.0.1', port: 80 }), '127.0.0.1:80 is already in use'],
-    [systemError('EADDRINUSE', { address: '/run/x' }), '/run/x is already in use'],
+    [
+      systemError('EADDRINUSE', { address: '/run/x' }),
+      '/run/x is already there: stop the program that listens on it, or remove',
+    ],
     [systemError('EACCES', { address: '::', port: 80 }), 'not allowed to listen on [::]:80: ports below 1024'],
     [systemError('EMFILE'), 'too few file descriptors'],
     [systemError('ENOENT', { path: 'gateway.yaml' }), 'gateway.yaml: no such file'],

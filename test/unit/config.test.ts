@@ -154,6 +154,8 @@ describe('loadConfig', () => {
     expect(problems(() => loadConfig('drainGraceMs: 1\ndrainGraceMs: 2'))[0]).toMatch(
       /^not YAML: Map keys must be unique \(line 2\)$/,
     );
+    const two = 'a second document begins here: a configuration is one (line 2)';
+    expect(problems(() => loadConfig('a: 1\n---\nb: 2'))[0]).toBe(two);
   });
 
   it('refuses a file of aliases that would grow without bound', () => {
@@ -217,6 +219,7 @@ describe('each impossible value is refused with its path, the value and what wou
       withParts({ log: { level: 'loud' } }),
       'log.level: "loud" is not a level: trace, debug, info, warn, error, fatal or silent',
     ],
+    ['no number', withParts({ drainGraceMs: Number.NaN }), 'drainGraceMs: NaN is not a time in ms: 0 to 2147483647'],
     ['a time', withParts({ drainGraceMs: -5 }), 'drainGraceMs: -5 is not a time in ms: 0 to 2147483647'],
     [
       'no listener',
@@ -284,6 +287,16 @@ describe('each impossible value is refused with its path, the value and what wou
       'an address twice',
       withParts({ listeners: [{ port: 5 }, { host: 'localhost', port: 5 }] }),
       'listeners[1].port: 127.0.0.1:5 is already that of listeners[0]',
+    ],
+    [
+      'every address of a port and one of them',
+      withParts({ listeners: [{ port: 5 }, { port: 5, host: '0.0.0.0' }] }),
+      'listeners[1].port: 0.0.0.0:5 includes 127.0.0.1:5, and listeners[0] listens there',
+    ],
+    [
+      'every address of a port and that of the admin',
+      withParts({ listeners: [{ port: 5, host: '::' }], admin: { port: 5, host: '::1' } }),
+      'admin.port: [::]:5 includes [::1]:5, and listeners[0] listens there',
     ],
     [
       'a name twice',
@@ -376,6 +389,15 @@ describe('effectiveConfig', () => {
       const again = loadConfig(effectiveConfig(config));
       expect(JSON.parse(JSON.stringify(again))).toEqual(JSON.parse(JSON.stringify(config)));
     }
+  });
+
+  it('says how many connections an address may have where that is no value: loopback is exempt', async () => {
+    const note = /^ {2,4}# maxConnectionsPerIp: 1000, loopback exempt$/gm;
+    expect(effectiveConfig(loadConfig(LEAST)).match(note)).toHaveLength(1);
+    const written = withParts({ listeners: [{ port: 1, protocol: 'plain', maxConnectionsPerIp: 5 }] });
+    const text = effectiveConfig(checkConfig(written));
+    expect(text).toMatch(/^ {4}maxConnectionsPerIp: 5$/m);
+    expect(text).not.toMatch(note);
   });
 
   it('writes no anchors and no empty keys', async () => {
