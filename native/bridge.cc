@@ -10,7 +10,7 @@ namespace {
 
 // How often one call from Node's loop goes round before the loop turns: the second round takes the completions of the
 // sends of the first, and what arrived meanwhile.
-constexpr int kRoundsPerTurn = 2;
+constexpr int kRoundsPerTurn = 1;
 
 DriverRequest RequestOf(const std::string& kind) {
   if (kind == "io_uring") return DriverRequest::kIoUring;

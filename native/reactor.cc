@@ -14,10 +14,10 @@ namespace {
 // The reactor's own descriptors (eventfd, timerfd) are watched under slots that no owner has.
 constexpr uint32_t kWakeSlot = UINT32_MAX;
 constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
-// Reaped at once; a turn goes on reaping until nothing is left, this many times at the most (bench/run.ts, echo 500 x
-// 16).
-constexpr size_t kReapBatch = 512;
-constexpr int kReapRounds = 8;
+// Reaped at once. A turn goes on until nothing is left or JavaScript has a full turn's work: what is reaped beyond that
+// only fills the ring, and its connections have to be paused (relay 500 x 16).
+constexpr size_t kReapBatch = 128;
+constexpr int kReapRounds = 32;
 }  // namespace
 
 Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell)
@@ -151,7 +151,7 @@ void Reactor::ReapAndDispatch() {
     const size_t count = driver_->Reap(completions_);
     for (size_t i = 0; i < count; ++i) Dispatch(completions_[i]);
     driver_->EndDispatch();
-    if (count < kReapBatch) break;
+    if (count < kReapBatch || events_.Pending() >= limits::drain_frames) break;
   }
 }
 

@@ -64,6 +64,9 @@ class EventRing {
     return head_ != Control(ControlWord::kEventTail).load(std::memory_order_acquire);
   }
 
+  // Events that JavaScript has not taken, published or not.
+  uint32_t Pending() const { return head_ - Control(ControlWord::kEventTail).load(std::memory_order_relaxed); }
+
   bool HasOverflow() const { return !overflow_.empty(); }
   bool CanFlushOverflow() const {
     return !overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(overflow_.front().body.size()) * 2;
