@@ -35,7 +35,7 @@ class EventRing {
   // Frames leave the last descriptors and bytes to the events that must always get through.
   bool HasRoomForFrame(size_t length) const {
     return overflow_.empty() && FreeDescriptors() > kReservedDescriptors &&
-           FreeBytes() >= Padded(length) * 2 + kReservedBytes;
+           FreeBytes() >= Padded(length) * 2 + kReservedBytes && LargeFrameBytes() < kLargeFrameBytes;
   }
 
   void PushFrame(uint32_t slot, const uint8_t* data, size_t length) {
@@ -53,6 +53,28 @@ class EventRing {
     }
   }
 
+  // A frame beside the ring. Its block is JavaScript's once it took the event, and ours until then.
+  void PushLargeFrame(uint32_t slot, const LargeFrameEvent& event) {
+    large_bytes_ += event.length;
+    Push(EventKind::kLargeFrame, slot, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+  }
+
+  // JavaScript takes no more: calls free(event) for each large frame that it has not taken.
+  template <typename Free>
+  void DropLargeFrames(Free&& free) {
+    ForgetTaken();
+    for (const LargeFrame& frame : large_) free(frame.event);
+    for (const Waiting& waiting : overflow_) {
+      if (waiting.kind != EventKind::kLargeFrame) continue;
+      LargeFrameEvent event;
+      std::memcpy(&event, waiting.body.data(), sizeof event);
+      free(event);
+    }
+    large_.clear();
+    overflow_.clear();
+    large_bytes_ = 0;
+  }
+
   // Makes what was pushed visible. Answers whether JavaScript has anything to take.
   bool Flush() {
     while (CanFlushOverflow()) {
@@ -61,13 +83,14 @@ class EventRing {
       overflow_.pop_front();
     }
     Control(ControlWord::kEventHead).store(head_, std::memory_order_release);
-    return head_ != Control(ControlWord::kEventTail).load(std::memory_order_acquire);
+    return head_ != EventTail();
   }
 
   // Events that JavaScript has not taken, published or not.
   uint32_t Pending() const { return head_ - Control(ControlWord::kEventTail).load(std::memory_order_relaxed); }
 
   bool HasOverflow() const { return !overflow_.empty(); }
+  size_t waiting_events() const { return overflow_.size(); }
   bool CanFlushOverflow() const {
     return !overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(overflow_.front().body.size()) * 2;
   }
@@ -88,15 +111,32 @@ class EventRing {
     uint32_t slot;
     std::vector<uint8_t> body;
   };
+  struct LargeFrame {
+    uint32_t descriptor;
+    LargeFrameEvent event;
+  };
 
   static constexpr uint32_t Padded(size_t length) { return (static_cast<uint32_t>(length) + 7) & ~7u; }
 
-  uint32_t FreeDescriptors() const {
-    return kEventDescriptors - (head_ - Control(ControlWord::kEventTail).load(std::memory_order_acquire));
+  // Sequentially consistent, both tails: a reactor that goes to sleep for want of room says so first and looks after
+  // it.
+  uint32_t EventTail() const { return Control(ControlWord::kEventTail).load(std::memory_order_seq_cst); }
+  uint32_t FreeDescriptors() const { return kEventDescriptors - (head_ - EventTail()); }
+
+  uint64_t LargeFrameBytes() const {
+    if (!large_.empty()) ForgetTaken();
+    return large_bytes_;
+  }
+  void ForgetTaken() const {
+    const uint32_t tail = EventTail();
+    while (!large_.empty() && static_cast<int32_t>(tail - large_.front().descriptor) > 0) {
+      large_bytes_ -= large_.front().event.length;
+      large_.pop_front();
+    }
   }
 
   uint32_t UsedBytes() const {
-    const uint32_t tail = Control(ControlWord::kBytesTail).load(std::memory_order_acquire);
+    const uint32_t tail = Control(ControlWord::kBytesTail).load(std::memory_order_seq_cst);
     const uint32_t since_tail = bytes_head_ - tail;
     // The floor follows the tail, or it would be 4 GiB behind one day and seem to be ahead.
     if (since_tail < bytes_head_ - floor_) floor_ = tail;
@@ -121,6 +161,10 @@ class EventRing {
 
   void Write(EventKind kind, uint32_t slot, std::span<const uint8_t> body) {
     const uint32_t position = Reserve(body.size());
+    if (kind == EventKind::kLargeFrame) {
+      LargeFrame& frame = large_.emplace_back(LargeFrame{head_, {}});
+      std::memcpy(&frame.event, body.data(), sizeof frame.event);
+    }
     if (!body.empty()) std::memcpy(memory_.bytes + (position & (kEventBytes - 1)), body.data(), body.size());
     Publish({static_cast<uint32_t>(kind), slot, position, static_cast<uint32_t>(body.size())});
   }
@@ -135,6 +179,8 @@ class EventRing {
   uint32_t bytes_head_ = 0;
   mutable uint32_t floor_ = 0;  // nothing before it is in use
   std::deque<Waiting> overflow_;
+  mutable std::deque<LargeFrame> large_;  // in the ring, not taken when we last looked
+  mutable uint64_t large_bytes_ = 0;      // of these and of those in overflow_
 };
 
 }  // namespace ringway

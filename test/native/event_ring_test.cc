@@ -1,0 +1,273 @@
+#include "base/event_ring.h"
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "base/tables.gen.h"
+#include "support/doctest_last.h"
+#include "support/js_side.h"
+#include "support/random_seed.h"
+
+namespace ringway::test {
+namespace {
+
+constexpr size_t kLargest = limits::inline_frame_bytes;
+
+// The shared memory, and JavaScript's side of it at its plainest.
+struct Memory {
+  std::vector<uint32_t> control = std::vector<uint32_t>(static_cast<size_t>(ControlWord::kWords));
+  std::vector<Descriptor> descriptors = std::vector<Descriptor>(kEventDescriptors);
+  std::vector<uint8_t> bytes = std::vector<uint8_t>(kEventBytes);
+
+  EventRing::Memory Get() { return {control.data(), descriptors.data(), bytes.data()}; }
+  std::atomic_ref<uint32_t> Word(ControlWord word) {
+    return std::atomic_ref<uint32_t>(control[static_cast<uint32_t>(word)]);
+  }
+  uint32_t Head() { return Word(ControlWord::kEventHead).load(std::memory_order_acquire); }
+  uint32_t Tail() { return Word(ControlWord::kEventTail).load(std::memory_order_relaxed); }
+  const Descriptor& Next() { return descriptors[Tail() & (kEventDescriptors - 1)]; }
+  std::string_view BytesOf(const Descriptor& descriptor) {
+    const uint32_t place = descriptor.position & (kEventBytes - 1);
+    REQUIRE(place + descriptor.length <= kEventBytes);
+    return {reinterpret_cast<const char*>(&bytes[place]), descriptor.length};
+  }
+  // Takes one; its bytes go back with Release.
+  uint32_t Take() {
+    const Descriptor& descriptor = Next();
+    const uint32_t end = (descriptor.position + descriptor.length + 7) & ~7u;
+    Word(ControlWord::kEventTail).store(Tail() + 1, std::memory_order_release);
+    return end;
+  }
+  void Release(uint32_t position) { Word(ControlWord::kBytesTail).store(position, std::memory_order_release); }
+};
+
+std::span<const uint8_t> Span(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+void PushFrame(EventRing& ring, uint32_t slot, const std::string& bytes) {
+  ring.PushFrame(slot, Span(bytes).data(), bytes.size());
+}
+
+TEST_CASE("What was pushed is seen only after Flush, with its bytes") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  PushFrame(ring, 7, "seven");
+  ring.Push(EventKind::kEnd, 7);
+  CHECK(memory.Head() == 0);
+  CHECK(ring.Flush());
+  REQUIRE(memory.Head() == 2);
+  CHECK(memory.Next().kind == static_cast<uint32_t>(EventKind::kFrame));
+  CHECK(memory.Next().slot == 7);
+  CHECK(memory.BytesOf(memory.Next()) == "seven");
+  memory.Take();
+  CHECK(memory.Next().kind == static_cast<uint32_t>(EventKind::kEnd));
+  memory.Release(memory.Take());
+  CHECK_FALSE(ring.Flush());
+}
+
+TEST_CASE("An empty ring begins at its start again: a light load stays within a few cache lines") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  for (int i = 0; i < 100; ++i) {
+    PushFrame(ring, 1, std::string(static_cast<size_t>(i), 'x'));
+    ring.Flush();
+    CHECK((memory.Next().position & (kEventBytes - 1)) == 0);
+    memory.Release(memory.Take());
+  }
+}
+
+TEST_CASE("A frame never lies across the ring's end") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  std::deque<uint32_t> taken;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string frame(40'000 + static_cast<size_t>(i), static_cast<char>(i));
+    REQUIRE(ring.HasRoomForFrame(frame.size()));
+    PushFrame(ring, 1, frame);
+    ring.Flush();
+    CHECK(memory.BytesOf(memory.Next()) == frame);
+    taken.push_back(memory.Take());
+    if (taken.size() < 10) continue;
+    memory.Release(taken.front());
+    taken.pop_front();
+  }
+}
+
+TEST_CASE("Frames leave the last descriptors and bytes to the events that must get through") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  SUBCASE("descriptors") {
+    uint32_t pushed = 0;
+    while (ring.HasRoomForFrame(kLargest)) {
+      PushFrame(ring, 1, "");
+      ++pushed;
+    }
+    CHECK(pushed == kEventDescriptors - kReservedDescriptors);
+    for (uint32_t i = 0; i < kReservedDescriptors; ++i) ring.Push(EventKind::kEnd, i);
+    CHECK_FALSE(ring.HasOverflow());
+    ring.Push(EventKind::kEnd, 0);
+    CHECK(ring.HasOverflow());
+  }
+  SUBCASE("bytes") {
+    while (ring.HasRoomForFrame(kLargest)) PushFrame(ring, 1, std::string(kLargest, 'x'));
+    const std::string body(64, 'c');
+    for (size_t i = 0; i < kReservedBytes / body.size() / 2; ++i) ring.Push(EventKind::kClose, 1, Span(body));
+    CHECK_FALSE(ring.HasOverflow());
+  }
+}
+
+TEST_CASE("What finds no room waits in order, and frames wait behind it") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  const uint32_t waiting = 5000;
+  for (uint32_t i = 0; i < kEventDescriptors + waiting; ++i) ring.Push(EventKind::kEnd, i);
+  CHECK(ring.HasOverflow());
+  CHECK_FALSE(ring.CanFlushOverflow());
+  ring.Flush();
+  REQUIRE(memory.Head() - memory.Tail() == kEventDescriptors);
+  for (uint32_t i = 0; i < kEventDescriptors; ++i) {
+    REQUIRE(memory.Next().slot == i);
+    memory.Release(memory.Take());
+  }
+  // There is room, but not before those that wait.
+  CHECK_FALSE(ring.HasRoomForFrame(1));
+  CHECK(ring.CanFlushOverflow());
+  ring.Push(EventKind::kEnd, kEventDescriptors + waiting);
+  ring.Flush();
+  CHECK(ring.HasRoomForFrame(1));
+  for (uint32_t i = 0; i <= waiting; ++i) {
+    REQUIRE(memory.Next().slot == kEventDescriptors + i);
+    memory.Release(memory.Take());
+  }
+  CHECK(memory.Head() == memory.Tail());
+}
+
+TEST_CASE("Where both sides share a thread everything is free at once") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  for (int i = 0; i < 100; ++i) {
+    while (ring.HasRoomForFrame(kLargest)) PushFrame(ring, 1, std::string(10'000, 'x'));
+    ring.Flush();
+    while (memory.Tail() != memory.Head()) memory.Take();
+    ring.ReleaseAll();
+    CHECK(ring.HasRoomForFrame(kLargest));
+  }
+}
+
+// Against a queue of strings, over more than 4 GiB of positions: each time the ring runs empty they go on at the next
+// MB.
+TEST_CASE("Random operations against a model, positions past 32 bits") {
+  std::mt19937_64 random(RandomSeed());
+  Memory memory;
+  EventRing ring(memory.Get());
+  struct Expected {
+    EventKind kind;
+    uint32_t slot;
+    std::string bytes;
+  };
+  std::deque<Expected> expected;
+  std::deque<uint32_t> held;  // taken, their bytes not given back
+  uint64_t travelled = 0;
+  uint32_t last_position = 0;
+  uint64_t frames = 0;
+  const auto take = [&] {
+    const Descriptor& descriptor = memory.Next();
+    const Expected& model = expected.front();
+    REQUIRE(descriptor.kind == static_cast<uint32_t>(model.kind));
+    REQUIRE(descriptor.slot == model.slot);
+    REQUIRE(memory.BytesOf(descriptor) == model.bytes);
+    travelled += descriptor.position - last_position;
+    last_position = descriptor.position;
+    expected.pop_front();
+    held.push_back(memory.Take());
+  };
+  const auto release = [&] {
+    if (held.empty()) return;
+    const size_t count = Between(random, 1, held.size());
+    held.erase(held.begin(), held.begin() + static_cast<ptrdiff_t>(count - 1));
+    memory.Release(held.front());
+    held.pop_front();
+  };
+  while (travelled < (uint64_t{9} << 30)) {
+    const uint64_t dice = Between(random, 0, 99);
+    if (dice < 50) {
+      const size_t length = dice == 0 ? Between(random, 0, kLargest) : Between(random, 0, 40);
+      if (!ring.HasRoomForFrame(length)) continue;
+      Expected& frame = expected.emplace_back(
+          Expected{EventKind::kFrame, static_cast<uint32_t>(++frames), std::string(length, static_cast<char>(frames))});
+      PushFrame(ring, frame.slot, frame.bytes);
+    } else if (dice < 55) {
+      Expected& event = expected.emplace_back(
+          Expected{EventKind::kClose, static_cast<uint32_t>(dice), std::string(Between(random, 0, 60), 'c')});
+      ring.Push(event.kind, event.slot, Span(event.bytes));
+    } else if (dice < 65) {
+      const bool any = ring.Flush();
+      CHECK(any == (memory.Head() != memory.Tail()));
+    } else if (dice < 80) {
+      for (uint64_t i = Between(random, 1, 8); i > 0 && memory.Head() != memory.Tail(); --i) take();
+    } else if (dice < 90) {
+      release();
+    } else {
+      ring.Flush();
+      while (memory.Head() != memory.Tail()) take();
+      while (!held.empty()) release();
+    }
+  }
+  CHECK(frames > 10'000);
+  MESSAGE(frames << " frames");
+}
+
+TEST_CASE("A thread fills the ring while another empties it") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  constexpr uint32_t kFrames = 200'000;
+  std::thread reactor([&] {
+    std::mt19937_64 random(1);
+    std::string frame(2048, '\0');
+    for (uint32_t i = 0; i < kFrames;) {
+      if (ring.HasRoomForFrame(frame.size())) {
+        const size_t length = random() % 300;
+        std::memset(frame.data(), static_cast<int>(i & 0xff), length);
+        if (i % 1000 == 999) {
+          ring.Push(EventKind::kEnd, i);
+        } else {
+          ring.PushFrame(i, Span(frame).data(), length);
+        }
+        ++i;
+        if (random() % 8 != 0) continue;
+      } else {
+        std::this_thread::yield();
+      }
+      ring.Flush();
+    }
+    while (ring.HasOverflow() || memory.Head() != kFrames) ring.Flush();
+  });
+  uint32_t seen = 0;
+  bool intact = true;
+  while (seen < kFrames) {
+    if (memory.Head() == memory.Tail()) {
+      std::this_thread::yield();
+      continue;
+    }
+    uint32_t end = 0;
+    while (memory.Head() != memory.Tail()) {
+      const Descriptor descriptor = memory.Next();
+      intact = intact && descriptor.slot == seen;
+      const uint32_t place = descriptor.position & (kEventBytes - 1);
+      for (uint32_t i = 0; i < descriptor.length; ++i) intact = intact && memory.bytes[place + i] == (seen & 0xff);
+      ++seen;
+      end = memory.Take();
+    }
+    memory.Release(end);
+  }
+  reactor.join();
+  CHECK(intact);
+}
+
+}  // namespace
+}  // namespace ringway::test
