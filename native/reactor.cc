@@ -5,7 +5,6 @@
 
 #include <cerrno>
 
-#include "base/clock.h"
 #include "buffer/block.h"
 
 namespace ringway {
@@ -20,14 +19,16 @@ constexpr size_t kReapBatch = 128;
 constexpr int kReapRounds = 32;
 }  // namespace
 
-Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell)
+Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell,
+                 Clock clock)
     : index_(index),
       driver_(std::move(driver)),
       memory_(memory),
       doorbell_(std::move(doorbell)),
+      clock_(clock),
       events_(memory.events),
       commands_(memory.events.control, memory.commands),
-      wheel_(MonotonicMs()),
+      wheel_(clock()),
       completions_(kReapBatch) {}
 
 Reactor::~Reactor() { FreeClosed(); }
@@ -40,12 +41,14 @@ int Reactor::Start() {
   driver_->Watch({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
   driver_->Watch({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());
   driver_->Submit();
-  now_ms_ = MonotonicMs();
+  now_ms_ = clock_();
   return 0;
 }
 
 void Reactor::Tick(bool may_block) {
   ++turn_;
+  // Between two calls from somebody else's loop any time may have passed: what commands and mail start counts from now.
+  if (!may_block) now_ms_ = clock_();
   TakeCommands();
   TakeMail();
   FlushDirty();
@@ -55,7 +58,7 @@ void Reactor::Tick(bool may_block) {
   } else {
     driver_->Submit();
   }
-  now_ms_ = MonotonicMs();
+  now_ms_ = clock_();
   ReapAndDispatch();
   wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
   RunReady();
@@ -72,6 +75,7 @@ void Reactor::FinishTurn() {
 }
 
 void Reactor::RunCommands() {
+  now_ms_ = clock_();
   TakeCommands();
   TakeMail();
   FlushDirty();
@@ -93,7 +97,9 @@ void Reactor::Sleep() {
   auto sleeping = events_.Control(ControlWord::kReactorSleeping);
   sleeping.store(1, std::memory_order_seq_cst);
   if (!ready_.IsEmpty() || events_.HasOverflow()) wants_room_.store(true, std::memory_order_seq_cst);
-  if (stopping_ || HasWork()) {
+  // The last step of stopping has no cause in the kernel; all before it have (a completion, a deadline).
+  const bool stops_now = stopping_ && owner_count_ == 0 && !unwatching_;
+  if (stops_now || HasWork()) {
     driver_->Submit();
   } else {
     driver_->Wait();
@@ -181,7 +187,7 @@ void Reactor::OnOwnCompletion(Completion& completion) {
     uint64_t count;
     [[maybe_unused]] const ssize_t n = ::read(fd, &count, sizeof count);
   }
-  if (!completion.more && !stopped_) driver_->Watch(completion.data, fd);
+  if (!completion.more && !unwatching_) driver_->Watch(completion.data, fd);
 }
 
 void Reactor::RunReady() {
@@ -257,11 +263,26 @@ void Reactor::FinishStop() {
     received_while_stopping_ = false;
     return;
   }
+  if (!unwatching_) {
+    unwatching_ = true;
+    driver_->Cancel({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
+    driver_->Cancel({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());
+  }
+  if (driver_->InFlight() > 0) return;
   stopped_ = true;
-  driver_->Cancel({kWakeSlot, 0, Op::kWatch}, wakefd_.Get());
-  driver_->Cancel({kTimerSlot, 0, Op::kWatch}, timerfd_.fd());
   events_.Push(EventKind::kStopped, index_);
   PublishEvents();
+}
+
+void Reactor::DropUntaken() {
+  {
+    const std::lock_guard lock(mail_mutex_);
+    mail_.clear();
+  }
+  CHECK_EQ(owner_count_, 0u);
+  TakeCommands();
+  events_.DropLargeFrames(
+      [](const LargeFrameEvent& event) { reinterpret_cast<Block*>(Join(event.block_low, event.block_high))->Unref(); });
 }
 
 }  // namespace ringway

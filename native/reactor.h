@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/command_ring.h"
 #include "base/counters.h"
 #include "base/event_ring.h"
@@ -35,8 +36,11 @@ class Reactor {
   using Mail = std::function<void(Reactor&)>;
   // Rings JavaScript's doorbell; called on the reactor's thread when events were published and JavaScript sleeps.
   using Doorbell = std::function<void()>;
+  // Milliseconds that never run backwards; the tests bring their own.
+  using Clock = uint64_t (*)();
 
-  Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell);
+  Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell,
+          Clock clock = MonotonicMs);
   ~Reactor();
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
@@ -64,11 +68,16 @@ class Reactor {
   // JavaScript published commands: wakes the reactor if it sleeps.
   void NotifyCommands();
 
-  // Closes every owner, then publishes kStopped; Run returns after it. Gracefully: what is queued is sent first, for at
-  // most lingerTimeoutMs.
+  // Closes every owner, ends its own operations, then publishes kStopped; Run returns after it. Gracefully: what is
+  // queued is sent first, for at most lingerTimeoutMs.
   void Stop(bool graceful);
   bool stopped() const { return stopped_; }
+  // After the last tick, from any one thread: frees what nobody will take any more (mail, commands, large frames).
+  void DropUntaken();
 
+  // False: a newcomer must be refused, for want of a slot or because JavaScript is too far behind to be told of it.
+  bool MayAdopt() const { return HasFreeSlot() && events_.waiting_events() < kMaxWaitingEvents; }
+  bool HasFreeSlot() const { return !free_slots_.empty() || slots_.size() < kSlots; }
   void Register(OperationOwner& owner);
   void Unregister(OperationOwner& owner);
   void FreeLater(OperationOwner& owner) { garbage_.push_back(&owner); }
@@ -123,6 +132,7 @@ class Reactor {
   const std::unique_ptr<Driver> driver_;
   const ReactorMemory memory_;
   const Doorbell doorbell_;
+  const Clock clock_;
   EventRing events_;
   CommandRing commands_;
   Counters counters_;
@@ -151,6 +161,7 @@ class Reactor {
   bool stopping_ = false;
   bool stop_gracefully_ = false;
   bool received_while_stopping_ = false;  // owners came by mail after Stop
+  bool unwatching_ = false;               // no owner is left, the last two operations were asked to end
   bool stopped_ = false;
 };
 

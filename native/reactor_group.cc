@@ -50,12 +50,16 @@ void ReactorGroup::AddReactor(std::unique_ptr<Driver> driver, const ReactorMemor
 
 int ReactorGroup::Start(bool external_loop) {
   external_loop_ = external_loop;
-  if (external_loop) return reactors_[0]->Start();
+  if (external_loop) {
+    const int error = reactors_[0]->Start();
+    started_ = error == 0;
+    return error;
+  }
   for (const std::unique_ptr<Reactor>& reactor : reactors_) {
     // A driver belongs to the thread that starts it; whether it could is known before anything relies on it.
     std::promise<int> started;
     std::future<int> result = started.get_future();
-    threads_.emplace_back([&reactor = *reactor, &started] {
+    threads_.emplace_back([&reactor = *reactor, started = std::move(started)]() mutable {
       ::pthread_setname_np(::pthread_self(), ("ringway-" + std::to_string(reactor.index())).c_str());
       const int error = reactor.Start();
       started.set_value(error);
@@ -67,6 +71,7 @@ int ReactorGroup::Start(bool external_loop) {
       return error;
     }
   }
+  started_ = true;
   return 0;
 }
 
@@ -99,13 +104,14 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   options->accounts = &accounts_;
   options->admission = entry->admission;
   listeners_.emplace(*id, entry);
+  // All of them before the first letter: its reactor writes into its own place while we go on.
+  for (size_t i = 0; i < count; ++i) entry->sockets.emplace_back(reactors_[i].get(), nullptr);
   for (size_t i = 0; i < count; ++i) {
-    entry->sockets.emplace_back(reactors_[i].get(), nullptr);
-    const int fd_number = sockets[i].Release();
-    auto start = [this, entry, i, fd_number, path, listener_id = *id,
+    // The letter owns the descriptor: a reactor that has stopped reads no mail.
+    auto start = [this, entry, i, socket = std::make_shared<Fd>(std::move(sockets[i])), path, listener_id = *id,
                   shared = std::shared_ptr<const ConnectionOptions>(options)](Reactor& reactor) {
       entry->sockets[i].second = Listener::Start(
-          reactor, Fd(fd_number), shared,
+          reactor, std::move(*socket), shared,
           [this, &reactor](Fd fd, const std::shared_ptr<const ConnectionOptions>& accepted, Admission::Ticket ticket) {
             Place(reactor, std::move(fd), accepted, ticket);
           },
@@ -141,10 +147,12 @@ void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<Connect
   options->accounts = &accounts_;
   options->credit_frames = static_cast<uint32_t>(limits::outgoing_credit_frames);
   options->credit_bytes = static_cast<uint32_t>(limits::outgoing_credit_bytes);
-  LeastLoaded().Post(
-      [address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](Reactor& reactor) {
-        Connection::Connect(reactor, address.storage, address.length, shared, token);
-      });
+  Reactor& there = LeastLoaded();
+  // Counted here, or all that is asked for in one turn would go to one reactor.
+  there.connections().fetch_add(1, std::memory_order_relaxed);
+  there.Post([address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](Reactor& reactor) {
+    Connection::Connect(reactor, address.storage, address.length, shared, token);
+  });
 }
 
 void ReactorGroup::Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options,
@@ -152,8 +160,8 @@ void ReactorGroup::Place(Reactor& here, Fd fd, const std::shared_ptr<const Conne
   Reactor& there = LeastLoaded();
   there.connections().fetch_add(1, std::memory_order_relaxed);
   if (&there == &here) return Connection::Adopt(here, std::move(fd), options, ticket);
-  there.Post([fd_number = fd.Release(), options, ticket](Reactor& reactor) {
-    Connection::Adopt(reactor, Fd(fd_number), options, ticket);
+  there.Post([socket = std::make_shared<Fd>(std::move(fd)), options, ticket](Reactor& reactor) {
+    Connection::Adopt(reactor, std::move(*socket), options, ticket);
   });
 }
 
@@ -180,12 +188,13 @@ void ReactorGroup::Stop() {
   for (const std::unique_ptr<Reactor>& reactor : reactors_) {
     reactor->Post([](Reactor& self) { self.Stop(false); });
   }
-  if (external_loop_) {
+  if (external_loop_ && started_) {
     // Operations that the kernel still holds must end before their memory goes.
-    while (!reactors_.empty() && !reactors_[0]->stopped()) reactors_[0]->Tick(true);
+    while (!reactors_[0]->stopped()) reactors_[0]->Tick(false);
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  for (const std::unique_ptr<Reactor>& reactor : reactors_) reactor->DropUntaken();
 }
 
 }  // namespace ringway

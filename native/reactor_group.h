@@ -81,6 +81,7 @@ class ReactorGroup {
   std::unordered_map<uint32_t, std::shared_ptr<ListenerEntry>> listeners_;
   uint32_t next_listener_ = 1;
   bool external_loop_ = false;
+  bool started_ = false;  // all of them
   bool shut_down_ = false;
 };
 
