@@ -18,8 +18,9 @@ namespace {
 // Unframed input that a blocked connection may hold before it is no longer read.
 constexpr size_t kHoldBytes = 256 * 1024;
 // One send describes at most so much: with MSG_WAITALL its completion is the only sign of progress, and a slow peer
-// must show one within writeStallTimeoutMs.
+// must show one within writeStallTimeoutMs (at 30 s: 17 KB/s, the rate that is asked of incomplete frames too).
 constexpr int kSendParts = 8;
+constexpr size_t kSendBytes = 512 * 1024;
 // Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
 constexpr size_t kAccountStep = 16 * 1024;
 
@@ -38,6 +39,17 @@ uint32_t AddressOf(const sockaddr_storage& peer, OpenEvent* event) {
     return 0;
   }
   return static_cast<uint32_t>(std::strlen(event->address));
+}
+
+int LimitBytes(iovec* parts, int count, size_t limit) {
+  for (int i = 0; i < count; ++i) {
+    if (parts[i].iov_len >= limit) {
+      parts[i].iov_len = limit;
+      return i + 1;
+    }
+    limit -= parts[i].iov_len;
+  }
+  return count;
 }
 
 bool IsReset(int error) { return error == ECONNRESET || error == EPIPE || error == ECONNABORTED; }
@@ -68,6 +80,12 @@ Connection::~Connection() {
 
 void Connection::Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options,
                        Admission::Ticket ticket) {
+  if (!reactor.MayAdopt()) {
+    reactor.counters().Add(Counter::kRefusedMaxConnections);
+    reactor.connections().fetch_sub(1, std::memory_order_relaxed);
+    if (options->admission) options->admission->Leave(ticket);
+    return;
+  }
   auto* connection = new Connection(reactor, std::move(fd), std::move(options), ticket, 0);
   reactor.counters().Add(Counter::kAccepted);
   connection->Open();
@@ -75,11 +93,21 @@ void Connection::Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const Connection
 
 void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, socklen_t length,
                          std::shared_ptr<const ConnectionOptions> options, uint32_t token) {
-  reactor.connections().fetch_add(1, std::memory_order_relaxed);
+  if (!reactor.HasFreeSlot()) {
+    reactor.counters().Add(Counter::kConnectErrors);
+    reactor.connections().fetch_sub(1, std::memory_order_relaxed);
+    CloseEvent event = {};
+    event.reason = static_cast<uint32_t>(CloseReason::kConnectFailed);
+    event.error = ENOBUFS;
+    event.token = token;
+    reactor.events().Push(EventKind::kClose, 0, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+    return;
+  }
   Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int error = fd.Valid() ? 0 : errno;
   auto* connection = new Connection(reactor, std::move(fd), std::move(options), {}, token);
   if (error != 0) {
+    reactor.counters().Add(Counter::kConnectErrors);
     connection->Fail(CloseReason::kConnectFailed, error);
     return;
   }
@@ -181,8 +209,9 @@ void Connection::OnBytes(std::span<const uint8_t> bytes) {
   reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
   if (state_ != State::kOpen || faulted_) {
     reactor_.counters().Add(Counter::kDroppedBytesAfterClose, bytes.size());
+    if (state_ != State::kLingering) return;
     lingered_bytes_ += static_cast<uint32_t>(bytes.size());
-    if (state_ == State::kLingering && lingered_bytes_ > limits::linger_bytes) End();
+    if (lingered_bytes_ > limits::linger_bytes) End();
     return;
   }
   if (paused_ || blocked_) {
@@ -338,7 +367,7 @@ void Connection::PushLarge(Block* block, size_t offset, size_t length) {
   const auto address = reinterpret_cast<uint64_t>(block);
   const LargeFrameEvent event{Low(address), High(address), static_cast<uint32_t>(offset),
                               static_cast<uint32_t>(length)};
-  reactor_.events().Push(EventKind::kLargeFrame, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+  reactor_.events().PushLargeFrame(slot(), event);
   reactor_.counters().Add(Counter::kFramesReceived);
   ++credit_frames_;
   credit_bytes_ += options_->credit_bytes;
@@ -494,14 +523,18 @@ void Connection::AfterQueued() {
 void Connection::Flush() {
   if (state_ == State::kEnding || state_ == State::kConnecting) return;
   if (!receive_armed_) UpdateReceive();
-  if (!send_pending_) StartSend();
+  if (send_pending_) {
+    AccountBuffered();
+  } else {
+    StartSend();
+  }
 }
 
 // At most one send is in flight: two would interleave their bytes.
 void Connection::StartSend() {
   while (!out_.empty()) {
     iovec parts[kSendParts];
-    const int count = out_.Gather(parts, kSendParts);
+    const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), kSendBytes);
     reactor_.counters().Add(Counter::kSends);
     if (write_since_ms_ == 0) write_since_ms_ = reactor_.now_ms();
     const int32_t result = reactor_.driver().Send(Data(Op::kSend), fd_.Get(), parts, count);
@@ -590,6 +623,7 @@ void Connection::Close(CloseReason reason) {
   // A peer that takes nothing is cut by writeStallTimeoutMs; where that is off, by its default.
   const uint64_t stall = options_->write_stall_timeout_ms;
   close_deadline_ms_ = stall > 0 ? TimingWheel::kNever : reactor_.now_ms() + limits::write_stall_timeout_ms;
+  reactor_.ArmTimer(*this, NextDeadline(reactor_.now_ms()));
   reactor_.MarkDirty(*this);
 }
 
