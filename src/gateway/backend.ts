@@ -189,6 +189,11 @@ export class Backend {
   }
 
   #observe(latencyMs: number, now: number): void {
+    if (now === this.#peakAt) {
+      // Answers of one turn: nothing has decayed between them.
+      if (latencyMs > this.#peakMs) this.#peakMs = latencyMs;
+      return;
+    }
     const share = decay(now - this.#peakAt);
     const decayed = this.#peakMs * share;
     this.#peakMs = latencyMs > decayed ? latencyMs : decayed + latencyMs * (1 - share);

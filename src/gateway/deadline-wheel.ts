@@ -7,8 +7,13 @@
  *     level 1: 256 buckets of 256 granules          … 8.7 min
  *     level 2: 256 buckets of 65,536 granules       … 37 h; beyond that a slot is put in again when its bucket comes
  *
- * Invariants: a slot is in at most one bucket; a bucket's slots all end in the span of time the bucket stands for, or
- * beyond the wheel; buckets of spans before `#tick` are empty.
+ * Lists are put right lazily, because nearly every deadline is cancelled long before it is due: to cancel writes one number
+ * and leaves the slot where it is, to arm a slot that still lies in a bucket before its new deadline writes one too. When a
+ * bucket's time comes, each slot in it expires, is put in again for its real deadline, or leaves. So a slot of which tasks
+ * live for milliseconds under deadlines of seconds is moved once in some seconds, not twice per task.
+ *
+ * Invariants: a slot is in at most one bucket, an armed one in exactly one, whose span begins no later than its deadline;
+ * buckets of spans before `#tick` are empty.
  */
 
 const LEVELS = 3;
@@ -18,10 +23,18 @@ const SPANS = [1, BUCKETS, BUCKETS * BUCKETS] as const;
 const HORIZON = BUCKETS * BUCKETS * BUCKETS - 1;
 
 const NONE = -1;
-const NOT_ARMED = -1;
+const NOT_LINKED = -1;
+const NOT_ARMED = Infinity;
 
 /** `#previous` of the first slot in a bucket names the bucket. */
 const headOf = (bucket: number): number => -2 - bucket;
+
+/** What `#times` holds per slot. */
+const TIMES = 2;
+/** ms; NOT_ARMED. */
+const DEADLINE = 0;
+/** ms: the deadline for which the slot lies in its bucket; NOT_ARMED when in none. */
+const LINKED = 1;
 
 export class DeadlineWheel {
   readonly #granuleMs: number;
@@ -29,16 +42,17 @@ export class DeadlineWheel {
   readonly #heads = new Int32Array(LEVELS * BUCKETS).fill(NONE);
   #next: Int32Array;
   #previous: Int32Array;
-  /** The granule at whose beginning a slot is due. */
-  #due: Float64Array;
+  #times: Float64Array;
   #tick = 0;
   #armed = 0;
+  /** Slots in buckets. */
+  #linked = 0;
 
   constructor(capacity: number, granuleMs = 8) {
     this.#granuleMs = granuleMs;
     this.#next = new Int32Array(capacity).fill(NONE);
-    this.#previous = new Int32Array(capacity).fill(NOT_ARMED);
-    this.#due = new Float64Array(capacity);
+    this.#previous = new Int32Array(capacity).fill(NOT_LINKED);
+    this.#times = new Float64Array(capacity * TIMES).fill(NOT_ARMED);
   }
 
   /** Slots armed now. */
@@ -48,22 +62,19 @@ export class DeadlineWheel {
 
   /** `slot` expires once `deadlineMs` has passed; a deadline already past at the next granule. Arms anew what was armed. */
   arm(slot: number, deadlineMs: number): void {
-    if (this.#previous[slot] !== NOT_ARMED) this.cancel(slot);
-    const due = Math.ceil(deadlineMs / this.#granuleMs);
-    this.#due[slot] = due > this.#tick ? due : this.#tick + 1;
-    this.#insert(slot);
-    this.#armed++;
+    const times = this.#times;
+    const at = slot * TIMES;
+    if (times[at + DEADLINE] === NOT_ARMED) this.#armed++;
+    times[at + DEADLINE] = deadlineMs;
+    // Not linked is Infinity here: no deadline reaches it.
+    if (deadlineMs < times[at + LINKED]) this.#relink(slot);
   }
 
   /** Does nothing to a slot that is not armed. */
   cancel(slot: number): void {
-    const previous = this.#previous[slot];
-    if (previous === NOT_ARMED) return;
-    const next = this.#next[slot];
-    if (previous >= 0) this.#next[previous] = next;
-    else this.#heads[-2 - previous] = next;
-    if (next !== NONE) this.#previous[next] = previous;
-    this.#previous[slot] = NOT_ARMED;
+    const at = slot * TIMES + DEADLINE;
+    if (this.#times[at] === NOT_ARMED) return;
+    this.#times[at] = NOT_ARMED;
     this.#armed--;
   }
 
@@ -82,9 +93,9 @@ export class DeadlineWheel {
     }
   }
 
-  /** The earliest time at which `advance` has anything to do; Infinity when nothing is armed. At or before every deadline. */
+  /** The earliest time at which `advance` may have anything to do; Infinity when nothing is armed. At or before every deadline. */
   nextMs(): number {
-    return this.#nextTick() * this.#granuleMs;
+    return this.#armed === 0 ? Infinity : this.#nextTick() * this.#granuleMs;
   }
 
   /** Makes room for slots up to `capacity`; what is armed stays armed. */
@@ -92,18 +103,25 @@ export class DeadlineWheel {
     const old = this.#next.length;
     if (capacity <= old) return;
     const next = new Int32Array(capacity).fill(NONE, old);
-    const previous = new Int32Array(capacity).fill(NOT_ARMED, old);
-    const due = new Float64Array(capacity);
+    const previous = new Int32Array(capacity).fill(NOT_LINKED, old);
+    const times = new Float64Array(capacity * TIMES).fill(NOT_ARMED, old * TIMES);
     next.set(this.#next);
     previous.set(this.#previous);
-    due.set(this.#due);
+    times.set(this.#times);
     this.#next = next;
     this.#previous = previous;
-    this.#due = due;
+    this.#times = times;
   }
 
-  #insert(slot: number): void {
-    const due = this.#due[slot];
+  #relink(slot: number): void {
+    if (this.#previous[slot] !== NOT_LINKED) this.#unlink(slot);
+    this.#link(slot, this.#tick + 1);
+  }
+
+  /** Into the bucket of its deadline, or of the granule `earliest` when that is later. */
+  #link(slot: number, earliest: number): void {
+    const deadlineMs = this.#times[slot * TIMES + DEADLINE];
+    const due = Math.max(Math.ceil(deadlineMs / this.#granuleMs), earliest);
     const delta = due - this.#tick;
     let bucket: number;
     if (delta < SPANS[1]) bucket = due & MASK;
@@ -114,6 +132,19 @@ export class DeadlineWheel {
     this.#previous[slot] = headOf(bucket);
     if (first !== NONE) this.#previous[first] = slot;
     this.#heads[bucket] = slot;
+    this.#times[slot * TIMES + LINKED] = deadlineMs;
+    this.#linked++;
+  }
+
+  #unlink(slot: number): void {
+    const next = this.#next[slot];
+    const previous = this.#previous[slot];
+    if (previous >= 0) this.#next[previous] = next;
+    else this.#heads[-2 - previous] = next;
+    if (next !== NONE) this.#previous[next] = previous;
+    this.#previous[slot] = NOT_LINKED;
+    this.#times[slot * TIMES + LINKED] = NOT_ARMED;
+    this.#linked--;
   }
 
   /** Moves the slots of the spans that begin at `tick` to where they now belong, from the coarsest level down. */
@@ -121,27 +152,35 @@ export class DeadlineWheel {
     for (let level = LEVELS - 1; level > 0; level--) {
       if (tick % SPANS[level] !== 0) continue;
       const bucket = level * BUCKETS + (Math.floor(tick / SPANS[level]) & MASK);
-      let slot = this.#heads[bucket];
-      this.#heads[bucket] = NONE;
-      while (slot !== NONE) {
-        const next = this.#next[slot];
-        this.#insert(slot);
-        slot = next;
-      }
+      // What is due at this very granule goes to the bucket that expires next.
+      this.#empty(bucket, (slot) => this.#link(slot, tick));
     }
   }
 
   #expireBucket(bucket: number, expire: (slot: number) => void): void {
-    // Read the head anew each time: `expire` may cancel any slot of this bucket. What it arms is due later, elsewhere.
+    const endMs = this.#tick * this.#granuleMs;
+    this.#empty(bucket, (slot) => {
+      if (this.#times[slot * TIMES + DEADLINE] > endMs) {
+        this.#link(slot, this.#tick + 1);
+      } else {
+        this.cancel(slot);
+        expire(slot);
+      }
+    });
+  }
+
+  /** Takes each slot out of a bucket; those that are armed go to `each`. */
+  #empty(bucket: number, each: (slot: number) => void): void {
+    // Read the head anew each time: `each` may relink any slot of this bucket. What it links lies elsewhere.
     for (let slot = this.#heads[bucket]; slot !== NONE; slot = this.#heads[bucket]) {
-      this.cancel(slot);
-      expire(slot);
+      this.#unlink(slot);
+      if (this.#times[slot * TIMES + DEADLINE] !== NOT_ARMED) each(slot);
     }
   }
 
   /** The next granule that has slots to expire or to cascade. */
   #nextTick(): number {
-    if (this.#armed === 0) return Infinity;
+    if (this.#linked === 0) return Infinity;
     let earliest = Infinity;
     for (let level = 0; level < LEVELS; level++) {
       const span = SPANS[level];

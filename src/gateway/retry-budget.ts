@@ -24,34 +24,40 @@ export class RetryBudget {
   #retriesInWindow = 0;
   /** Number of the newest bucket since time 0. */
   #newest = 0;
+  /** Its place in the ring. */
+  #place = 0;
+  /** ms at which it ends: most requests are told apart from the next bucket's by one comparison. */
+  #endsMs: number;
 
   constructor(options: RetryBudgetOptions) {
     this.#ratio = options.ratio;
     this.#bucketMs = options.windowMs / BUCKETS;
+    this.#endsMs = this.#bucketMs;
     this.#floor = (options.minPerSecond * options.windowMs) / 1000;
   }
 
   onRequest(now: number): void {
-    this.#turn(now);
-    this.#requests[this.#newest % BUCKETS]++;
+    if (now >= this.#endsMs) this.#turn(now);
+    this.#requests[this.#place]++;
     this.#requestsInWindow++;
   }
 
   /** Takes one retry out of the budget. False: there is none left; the request must end as it failed. */
   tryRetry(now: number): boolean {
-    this.#turn(now);
+    if (now >= this.#endsMs) this.#turn(now);
     if (this.#retriesInWindow + 1 > Math.max(this.#floor, this.#requestsInWindow * this.#ratio)) return false;
-    this.#retries[this.#newest % BUCKETS]++;
+    this.#retries[this.#place]++;
     this.#retriesInWindow++;
     return true;
   }
 
   #turn(now: number): void {
     const bucket = Math.floor(now / this.#bucketMs);
-    if (bucket <= this.#newest) return;
     const steps = Math.min(bucket - this.#newest, BUCKETS);
     for (let i = 1; i <= steps; i++) this.#forget((this.#newest + i) % BUCKETS);
     this.#newest = bucket;
+    this.#place = bucket % BUCKETS;
+    this.#endsMs = (bucket + 1) * this.#bucketMs;
   }
 
   #forget(bucket: number): void {
