@@ -195,6 +195,30 @@ describe('least-outstanding-p2c', () => {
     for (let i = 0; i < 8000; i++) allocator.pick(backends, 0, 0, NOBODY)!.outstanding++;
     for (const backend of backends) expect(Math.abs(backend.outstanding - 1000)).toBeLessThan(20);
   });
+
+  it('stays with the backend chosen last while its load is at most a 32nd above the other', () => {
+    for (const count of [2, 5]) {
+      const backends = makeBackends(Array(count).fill(1));
+      for (const backend of backends) backend.outstanding = 639;
+      const allocator = create('least-outstanding-p2c', backends);
+      const first = allocator.pick(backends, 0, 0, NOBODY)!;
+      for (let i = 0; i < 20; i++) {
+        first.outstanding++;
+        expect(allocator.pick(backends, 0, 0, NOBODY)).toBe(first);
+      }
+      first.outstanding++;
+      expect(allocator.pick(backends, 0, 0, NOBODY)).not.toBe(first);
+    }
+  });
+
+  it('tolerates no difference while few requests are in flight', () => {
+    const backends = makeBackends([1, 1]);
+    const allocator = create('least-outstanding-p2c', backends);
+    for (let i = 0; i < 60; i++) {
+      allocator.pick(backends, 0, 0, NOBODY)!.outstanding++;
+      expect(Math.abs(backends[0].outstanding - backends[1].outstanding)).toBeLessThanOrEqual(1);
+    }
+  });
 });
 
 describe('peak-ewma', () => {
