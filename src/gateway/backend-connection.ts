@@ -10,7 +10,8 @@ import { MetaScan, withoutToken } from '../protocol/meta-scan.js';
 import { At, Flag, HEADER_BYTES, Kind, readU32, writeHeader } from '../protocol/rmp.js';
 import type { Backend } from './backend.js';
 import { ABANDONED, LinkIds } from './link-ids.js';
-import { type TaskCarrier, TaskState, type TaskTable } from './task-table.js';
+import { NO_PLACE } from './places.js';
+import { type TaskCarrier, TaskState, type TaskTable, Time, Word } from './task-table.js';
 
 /** Kinds from here on are ignored when unknown. */
 export const FIRST_IGNORABLE_KIND = 128;
@@ -35,6 +36,8 @@ export interface LinkEvents {
   lost(link: BackendConnection, slot: number, unsent: boolean): void;
   /** A no-reply request has left. */
   left(link: BackendConnection, slot: number): void;
+  /** All frames of the links of one backend in this turn were given. */
+  batchEnd(): void;
   /** The backend can take more than before: an id was freed or the link drained. */
   linkRoom(link: BackendConnection): void;
   goingAway(link: BackendConnection, graceMs: number): void;
@@ -83,6 +86,8 @@ export class BackendConnection implements TaskCarrier {
   #framesAtPing = -1;
 
   readonly #table: TaskTable;
+  /** In `TaskTable.carriers`. */
+  readonly #place: number;
   readonly #events: LinkEvents;
   readonly #ids = new LinkIds();
   readonly #maxFrameLength: number;
@@ -99,6 +104,7 @@ export class BackendConnection implements TaskCarrier {
     this.bulk = bulk;
     this.#maxFrameLength = maxFrameLength;
     this.#table = table;
+    this.#place = table.carriers.add(this);
     this.#events = events;
     // With a small maxInFlight the ids of a hung backend would otherwise take every place before the link is replaced.
     this.#maxAbandoned = Math.max(1, Math.min(limits.maxAbandonedIds, backend.maxInFlight >> 2));
@@ -136,28 +142,28 @@ export class BackendConnection implements TaskCarrier {
   /** `budgetMs` is what remains; the backend is never told 0, which would mean its own default. */
   sendTask(slot: number, now: number, bytes: Uint8Array, start: number, end: number): void {
     const table = this.#table;
-    table.link[slot] = this;
-    table.sentMs[slot] = now;
+    table.set(slot, Word.carrier, this.#place);
+    table.setTime(slot, Time.sent, now);
     this.lastUsedMs = now;
-    if ((table.flags[slot] & Flag.noReply) === 0) this.backend.outstanding++;
+    if (!table.has(slot, Flag.noReply)) this.backend.outstanding++;
     this.backend.onSent(now);
     if (this.isOpen) {
       this.#write(slot, now, bytes, start, end);
     } else {
-      table.sentOffset[slot] = Infinity;
-      this.#waiting.push(slot, table.generation[slot]);
+      table.setTime(slot, Time.sentOffset, Infinity);
+      this.#waiting.push(slot, table.get(slot, Word.generation));
     }
   }
 
   abandon(slot: number): void {
     const table = this.#table;
-    table.link[slot] = undefined;
-    if (table.sentOffset[slot] === Infinity) {
+    table.set(slot, Word.carrier, NO_PLACE);
+    if (table.time(slot, Time.sentOffset) === Infinity) {
       this.#forgetWaiting(slot);
       return;
     }
-    const id = table.linkId[slot];
-    if ((table.flags[slot] & Flag.noReply) !== 0) {
+    const id = table.get(slot, Word.linkId);
+    if (table.has(slot, Flag.noReply)) {
       this.#noReplies.splice(this.#noReplies.indexOf(slot), 1);
       this.#ids.release(id);
       return;
@@ -170,7 +176,7 @@ export class BackendConnection implements TaskCarrier {
 
   /** Lets the backend send so many more partial responses of this task. */
   grant(slot: number, responses: number): void {
-    this.#control(Kind.window, 0, this.#table.linkId[slot], responses, NO_BYTES, 0, 0);
+    this.#control(Kind.window, 0, this.#table.get(slot, Word.linkId), responses, NO_BYTES, 0, 0);
   }
 
   get awaitsPong(): boolean {
@@ -222,14 +228,15 @@ export class BackendConnection implements TaskCarrier {
   reapNoReplies(): void {
     if (this.#noReplies.length === 0 || this.connection === undefined) return;
     const handed = this.#offset - this.connection.bufferedAmount;
-    const { sentOffset } = this.#table;
+    const table = this.#table;
+    const noReplies = this.#noReplies;
     let gone = 0;
-    while (gone < this.#noReplies.length) {
-      const next = gone + 1 < this.#noReplies.length ? sentOffset[this.#noReplies[gone + 1]] : this.#offset;
+    while (gone < noReplies.length) {
+      const next = gone + 1 < noReplies.length ? table.time(noReplies[gone + 1], Time.sentOffset) : this.#offset;
       if (next > handed) break;
       gone++;
     }
-    if (gone > 0) this.#finishNoReplies(this.#noReplies.splice(0, gone));
+    if (gone > 0) this.#finishNoReplies(noReplies.splice(0, gone));
   }
 
   closed(info: CloseInfo): void {
@@ -238,30 +245,32 @@ export class BackendConnection implements TaskCarrier {
     const table = this.#table;
     const lost = this.#takeWaiting();
     this.#ids.forEachSlot((slot) => lost.push(slot));
-    const generations = lost.map((slot) => table.generation[slot]);
+    const generations = lost.map((slot) => table.get(slot, Word.generation));
     this.#noReplies = [];
     this.backend.outstanding -= this.#ids.abandoned;
     for (const slot of lost) {
-      if ((table.flags[slot] & Flag.noReply) === 0) this.backend.outstanding--;
-      table.link[slot] = undefined;
+      if (!table.has(slot, Flag.noReply)) this.backend.outstanding--;
+      table.set(slot, Word.carrier, NO_PLACE);
     }
     for (let i = 0; i < lost.length; i++) {
       // Losing one task may end others: a client whose request failed is closed, and leaves.
-      if (table.generation[lost[i]] !== generations[i] || table.state[lost[i]] !== TaskState.sent) continue;
-      this.#events.lost(this, lost[i], table.sentOffset[lost[i]] >= info.bytesHandedToKernel);
+      if (table.get(lost[i], Word.generation) !== generations[i] || table.get(lost[i], Word.state) !== TaskState.sent)
+        continue;
+      this.#events.lost(this, lost[i], table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel);
     }
+    table.carriers.remove(this.#place);
     this.#events.linkClosed(this, info, lost.length);
   }
 
   #write(slot: number, now: number, bytes: Uint8Array, start: number, end: number): void {
     const table = this.#table;
-    const flags = table.flags[slot];
+    const flags = table.get(slot, Word.flags) & 0xff;
     const id = this.#ids.acquire(slot);
-    const remainingMs = Math.min(0xffffffff, Math.max(1, Math.ceil(table.deadlineMs[slot] - now)));
-    table.linkId[slot] = id;
-    table.sentOffset[slot] = this.#offset;
+    const remainingMs = Math.min(0xffffffff, Math.max(1, Math.ceil(table.time(slot, Time.deadline) - now)));
+    table.set(slot, Word.linkId, id);
+    table.setTime(slot, Time.sentOffset, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
-    writeHeader(scratch, end - start, Kind.request, flags, table.route[slot], id, remainingMs);
+    writeHeader(scratch, end - start, Kind.request, flags, table.get(slot, Word.route), id, remainingMs);
     this.#offset += HEADER_BYTES + end - start;
     if (!this.connection!.sendFrame(scratch, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
@@ -277,7 +286,7 @@ export class BackendConnection implements TaskCarrier {
     const id = readU32(bytes, start + At.id) | 0;
     const flags = bytes[start + At.flags] & (Flag.more | Flag.notExecuted | Flag.meta);
     const slot = this.#ids.find(id);
-    if (slot < 0 || (this.#table.flags[slot] & Flag.noReply) !== 0) {
+    if (slot < 0 || this.#table.has(slot, Flag.noReply)) {
       this.#unexpected(id, slot, flags);
       return;
     }
@@ -296,7 +305,7 @@ export class BackendConnection implements TaskCarrier {
   #final(id: number, slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     this.#ids.release(id);
     this.backend.outstanding--;
-    this.#table.link[slot] = undefined;
+    this.#table.set(slot, Word.carrier, NO_PLACE);
     this.#events.answered(this, slot, status, flags, bytes, start, end);
     this.#closeIfRetired();
   }
@@ -388,7 +397,7 @@ export class BackendConnection implements TaskCarrier {
   #sendWaiting(now: number): void {
     for (const slot of this.#takeWaiting()) {
       const table = this.#table;
-      this.#write(slot, now, table.bytes[slot]!, table.bytesStart[slot], table.bytesEnd[slot]);
+      this.#write(slot, now, table.bytesOf(slot)!, table.get(slot, Word.keptStart), table.get(slot, Word.keptEnd));
     }
   }
 
@@ -398,25 +407,26 @@ export class BackendConnection implements TaskCarrier {
     const slots: number[] = [];
     for (let i = 0; i < this.#waiting.length; i += 2) {
       const slot = this.#waiting[i];
-      if (table.generation[slot] === this.#waiting[i + 1] && table.link[slot] === this) slots.push(slot);
+      if (table.get(slot, Word.generation) === this.#waiting[i + 1] && table.get(slot, Word.carrier) === this.#place)
+        slots.push(slot);
     }
     this.#waiting = [];
     return slots;
   }
 
   #forgetWaiting(slot: number): void {
-    const generation = this.#table.generation[slot];
+    const generation = this.#table.get(slot, Word.generation);
     for (let i = 0; i < this.#waiting.length; i += 2) {
       if (this.#waiting[i] === slot && this.#waiting[i + 1] === generation) this.#waiting.splice(i, 2);
     }
-    if ((this.#table.flags[slot] & Flag.noReply) === 0) this.backend.outstanding--;
+    if (!this.#table.has(slot, Flag.noReply)) this.backend.outstanding--;
   }
 
   #finishNoReplies(slots: number[]): void {
     const table = this.#table;
     for (const slot of slots) {
-      this.#ids.release(table.linkId[slot]);
-      table.link[slot] = undefined;
+      this.#ids.release(table.get(slot, Word.linkId));
+      table.set(slot, Word.carrier, NO_PLACE);
       this.#events.left(this, slot);
     }
     this.#closeIfRetired();

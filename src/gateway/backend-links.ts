@@ -13,6 +13,8 @@ import type { TaskTable } from './task-table.js';
 
 /** ms: links beyond the minimum that carried nothing for so long are closed. */
 const SURPLUS_IDLE_MS = 60_000;
+/** The link picked last is picked again while it has so many times the tasks of the emptiest. */
+const LINK_TOLERANCE = 1 + 1 / 32;
 /** ms between two ticks that mean that this process stood still: what it did not read then is not the backend's silence. */
 const STOOD_STILL_MS = 1_000;
 
@@ -38,6 +40,8 @@ export class BackendLinks implements Handler {
   readonly #deps: LinkDeps;
   readonly #links: BackendConnection[] = [];
   #bulk: BackendConnection | undefined;
+  /** The link that got the newest task. */
+  #last: BackendConnection | undefined;
   #pauseMs = 0;
   #connectAtMs = 0;
   #nextPingMs = 0;
@@ -61,12 +65,23 @@ export class BackendLinks implements Handler {
     if (payloadBytes > limits.bulkFrameBytes) return this.#pickBulk();
     const links = this.#links;
     let best: BackendConnection | undefined;
+    let fewest = Infinity;
     for (let i = 0; i < links.length; i++) {
       const link = links[i];
-      if (link.usable && !link.bulk && (best === undefined || link.inFlight < best.inFlight)) best = link;
+      if (!link.usable || link.bulk || link.inFlight >= fewest) continue;
+      best = link;
+      fewest = link.inFlight;
     }
-    if (best === undefined || best.inFlight >= limits.tasksPerLink) this.#widen();
-    return best;
+    if (fewest >= limits.tasksPerLink) this.#widen();
+    if (best !== this.#last && !this.#lastWillDo(fewest)) this.#last = best;
+    return this.#last;
+  }
+
+  /** As with backends (selection/two-choices.ts): what is sent in one go had better be answered in one go. */
+  #lastWillDo(fewest: number): boolean {
+    const last = this.#last;
+    if (last === undefined || !last.usable) return false;
+    return last.inFlight <= fewest * LINK_TOLERANCE && last.inFlight < limits.tasksPerLink;
   }
 
   /** Connects what is missing, pings, closes what is not needed. */
@@ -100,6 +115,10 @@ export class BackendLinks implements Handler {
     (connection.context as BackendConnection).frame(bytes, start, end);
   }
 
+  batchEnd(): void {
+    this.#deps.events.batchEnd();
+  }
+
   drain(connection: Connection): void {
     (connection.context as BackendConnection).drained();
   }
@@ -115,6 +134,7 @@ export class BackendLinks implements Handler {
     const link = connection.context as BackendConnection;
     this.#links.splice(this.#links.indexOf(link), 1);
     if (this.#bulk === link) this.#bulk = undefined;
+    if (this.#last === link) this.#last = undefined;
     if (link.wasOpen && !link.bulk) this.backend.connected--;
     this.#pause(link, info);
     link.closed(info);

@@ -1,18 +1,21 @@
 /**
  * Finds the task of (client, its correlation id), and with it a second request under an id still in flight. One open-addressing
- * table of slots for all clients (linear probing, backward-shift deletion): an idle client costs nothing, an entry 4 to 8 bytes,
- * and no string or object is made. The keys lie in the task table. The hash is salted, because clients choose the ids.
+ * table of slots for all clients (linear probing, backward-shift deletion): an idle client costs nothing, an entry 16 to 32
+ * bytes, and no string or object is made. The keys lie in the task table; their hashes beside the slots, so that to walk past an
+ * entry or to move it does not fetch its task's record. The hash is salted, because clients choose the ids.
  */
-import type { TaskTable } from './task-table.js';
+import { Mark, type TaskTable, Word } from './task-table.js';
 
 const INITIAL_SIZE = 512;
+/** Numbers per entry: the hash, and slot + 1 (0: empty). */
+const ENTRY = 2;
 
 export class InFlightIndex {
   readonly #table: TaskTable;
   readonly #salt: number;
-  /** slot + 1; 0: empty. */
-  #entries = new Int32Array(INITIAL_SIZE);
-  #mask = INITIAL_SIZE - 1;
+  #entries = new Int32Array(INITIAL_SIZE * ENTRY);
+  /** For places in `#entries`, which are even. */
+  #mask = INITIAL_SIZE * ENTRY - ENTRY;
   #count = 0;
 
   /** `salt`: any 32 bits. */
@@ -25,53 +28,62 @@ export class InFlightIndex {
     return this.#count;
   }
 
-  /** The slot, or -1. `id` as a signed number, as in the task table. */
+  /** The slot, or -1. `owner`: its place; `id` as a signed number, as in the task table. */
   find(owner: number, id: number): number {
-    const { clientId, ownerNumber } = this.#table;
+    const table = this.#table;
     const entries = this.#entries;
     const mask = this.#mask;
-    for (let at = this.#hash(owner, id) & mask; ; at = (at + 1) & mask) {
-      const slot = entries[at] - 1;
+    const hash = this.#hash(owner, id);
+    for (let at = hash & mask; ; at = (at + ENTRY) & mask) {
+      const slot = entries[at + 1] - 1;
       if (slot === -1) return -1;
-      if (clientId[slot] === id && ownerNumber[slot] === owner) return slot;
+      if (entries[at] === hash && table.get(slot, Word.clientId) === id && table.get(slot, Word.owner) === owner) {
+        return slot;
+      }
     }
   }
 
   /** Keyed by what the task table says about `slot`. The caller has made sure with `find` that the key is new. */
   insert(slot: number): void {
-    if (this.#count * 2 >= this.#entries.length) this.#grow();
+    if (this.#count * 2 * ENTRY >= this.#entries.length) this.#grow();
     this.#count++;
-    this.#place(slot);
+    this.#table.mark(slot, Mark.indexed);
+    this.#place(this.#hashOf(slot), slot + 1);
   }
 
+  /** While its owner and id stand in the task table. */
   remove(slot: number): void {
     const entries = this.#entries;
     const mask = this.#mask;
-    let hole = this.#home(slot);
-    while (entries[hole] !== slot + 1) {
-      if (entries[hole] === 0) return;
-      hole = (hole + 1) & mask;
+    let hole = this.#hashOf(slot) & mask;
+    while (entries[hole + 1] !== slot + 1) {
+      if (entries[hole + 1] === 0) return;
+      hole = (hole + ENTRY) & mask;
     }
     this.#count--;
     // Entries behind the hole move up unless that would put them before their home.
-    for (let at = (hole + 1) & mask; entries[at] !== 0; at = (at + 1) & mask) {
-      const home = this.#home(entries[at] - 1);
+    for (let at = (hole + ENTRY) & mask; entries[at + 1] !== 0; at = (at + ENTRY) & mask) {
+      const home = entries[at] & mask;
       if (((at - home) & mask) >= ((at - hole) & mask)) {
         entries[hole] = entries[at];
+        entries[hole + 1] = entries[at + 1];
         hole = at;
       }
     }
-    entries[hole] = 0;
+    entries[hole + 1] = 0;
   }
 
-  #place(slot: number): void {
-    let at = this.#home(slot);
-    while (this.#entries[at] !== 0) at = (at + 1) & this.#mask;
-    this.#entries[at] = slot + 1;
+  #place(hash: number, entry: number): void {
+    const entries = this.#entries;
+    const mask = this.#mask;
+    let at = hash & mask;
+    while (entries[at + 1] !== 0) at = (at + ENTRY) & mask;
+    entries[at] = hash;
+    entries[at + 1] = entry;
   }
 
-  #home(slot: number): number {
-    return this.#hash(this.#table.ownerNumber[slot], this.#table.clientId[slot]) & this.#mask;
+  #hashOf(slot: number): number {
+    return this.#hash(this.#table.get(slot, Word.owner), this.#table.get(slot, Word.clientId));
   }
 
   /** Two rounds of murmur3's finalizer. */
@@ -85,7 +97,7 @@ export class InFlightIndex {
   #grow(): void {
     const old = this.#entries;
     this.#entries = new Int32Array(old.length * 2);
-    this.#mask = this.#entries.length - 1;
-    for (const entry of old) if (entry !== 0) this.#place(entry - 1);
+    this.#mask = this.#entries.length - ENTRY;
+    for (let at = 0; at < old.length; at += ENTRY) if (old[at + 1] !== 0) this.#place(old[at], old[at + 1]);
   }
 }

@@ -1,6 +1,6 @@
 /** Routes with `orderBy`: one task in flight per key, the others wait in order. A group exists only while it has a task. */
 import { TaskQueue } from './queue.js';
-import type { TaskGroup, TaskTable } from './task-table.js';
+import { Mark, type TaskGroup, type TaskTable } from './task-table.js';
 
 class OrderGroup implements TaskGroup {
   readonly waiting: TaskQueue;
@@ -48,6 +48,7 @@ export class OrderGroups {
       this.#groups.set(key, group);
     }
     this.#table.order[slot] = group;
+    this.#table.mark(slot, Mark.ordered);
     return group.holder === slot;
   }
 

@@ -10,7 +10,7 @@ import { statusName } from '../protocol/status-error.js';
 import { Flag, writeU32 } from '../protocol/rmp.js';
 import { Sentence } from './sentence.js';
 import { Pause, Session } from './session.js';
-import { TaskState } from './task-table.js';
+import { Rare, TaskState, Word } from './task-table.js';
 
 const scratch = new Uint8Array(PLAIN_HEADER_BYTES);
 const NO_BYTES = new Uint8Array(0);
@@ -50,7 +50,7 @@ export class OrderedSession extends Session {
     }
     const parts = this.#takeParts(slot);
     const { relay } = this.context;
-    relay.table.status[slot] = 0;
+    relay.table.setRare(slot, Rare.status, 0);
     if (parts === undefined) {
       if (slot === this.firstTask) {
         this.#deliver(slot, bytes, start, end);
@@ -109,7 +109,7 @@ export class OrderedSession extends Session {
         ? Buffer.concat([Buffer.from(`ERR ${statusName(status)} `), sentence])
         : Buffer.from(sentence);
     relay.own(slot, text);
-    relay.table.status[slot] = status;
+    relay.table.setRare(slot, Rare.status, status);
     this.#hold(text.length);
     this.#deliverHeld();
   }
@@ -131,12 +131,12 @@ export class OrderedSession extends Session {
   #deliverHeld(): void {
     const { relay, config } = this.context;
     const { table } = relay;
-    while (!this.left && this.firstTask !== -1 && table.state[this.firstTask] === TaskState.done) {
+    while (!this.left && this.firstTask !== -1 && table.get(this.firstTask, Word.state) === TaskState.done) {
       const slot = this.firstTask;
-      const bytes = table.bytes[slot]!;
-      const start = table.bytesStart[slot];
-      const end = table.bytesEnd[slot];
-      const status = table.status[slot];
+      const bytes = table.bytesOf(slot)!;
+      const start = table.get(slot, Word.keptStart);
+      const end = table.get(slot, Word.keptEnd);
+      const status = table.rare(slot, Rare.status);
       this.#heldBytes -= end - start + HELD_OVERHEAD_BYTES;
       relay.release(slot);
       if (status !== 0 && config.errorReply === 'close') {

@@ -1,6 +1,6 @@
 /** Tasks that wait, first in first out: an intrusive list over the slots of the task table, so waiting costs no memory. */
 import { check } from './check.js';
-import type { TaskTable } from './task-table.js';
+import { Rare, type TaskTable } from './task-table.js';
 
 export class TaskQueue {
   readonly #table: TaskTable;
@@ -19,10 +19,10 @@ export class TaskQueue {
 
   push(slot: number): void {
     this.#claim(slot);
-    this.#table.queuePrevious[slot] = this.#tail;
-    this.#table.queueNext[slot] = -1;
+    this.#table.setRare(slot, Rare.queuePrevious, this.#tail);
+    this.#table.setRare(slot, Rare.queueNext, -1);
     if (this.#tail === -1) this.#head = slot;
-    else this.#table.queueNext[this.#tail] = slot;
+    else this.#table.setRare(this.#tail, Rare.queueNext, slot);
     this.#tail = slot;
   }
 
@@ -31,10 +31,10 @@ export class TaskQueue {
 
   #pushFront(slot: number): void {
     this.#claim(slot);
-    this.#table.queueNext[slot] = this.#head;
-    this.#table.queuePrevious[slot] = -1;
+    this.#table.setRare(slot, Rare.queueNext, this.#head);
+    this.#table.setRare(slot, Rare.queuePrevious, -1);
     if (this.#head === -1) this.#tail = slot;
-    else this.#table.queuePrevious[this.#head] = slot;
+    else this.#table.setRare(this.#head, Rare.queuePrevious, slot);
     this.#head = slot;
   }
 
@@ -42,12 +42,12 @@ export class TaskQueue {
   remove(slot: number): void {
     const table = this.#table;
     check(table.queue[slot] === this, 'a task is removed from the queue it waits in');
-    const next = table.queueNext[slot];
-    const previous = table.queuePrevious[slot];
+    const next = table.rare(slot, Rare.queueNext);
+    const previous = table.rare(slot, Rare.queuePrevious);
     if (previous === -1) this.#head = next;
-    else table.queueNext[previous] = next;
+    else table.setRare(previous, Rare.queueNext, next);
     if (next === -1) this.#tail = previous;
-    else table.queuePrevious[next] = previous;
+    else table.setRare(next, Rare.queuePrevious, previous);
     table.queue[slot] = undefined;
     this.size--;
   }

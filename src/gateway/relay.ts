@@ -11,10 +11,11 @@ import { DeadlineWheel } from './deadline-wheel.js';
 import { InFlightIndex } from './in-flight-index.js';
 import type { Log, RouteConfig } from './options.js';
 import { OrderGroups } from './order-groups.js';
+import { NO_PLACE } from './places.js';
 import type { Pool } from './pool.js';
 import type { TaskQueue } from './queue.js';
 import { Sentence } from './sentence.js';
-import { AttemptEnd, type TaskOwner, TaskState, TaskTable } from './task-table.js';
+import { AttemptEnd, Mark, Rare, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
 import { Outcome, Tracker } from './tracker.js';
 
 interface Waiting {
@@ -107,11 +108,11 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const slot = this.tracker.receive();
     table.own(slot, owner);
-    table.clientId[slot] = clientId;
-    table.route[slot] = route;
-    table.flags[slot] = flags;
-    table.key[slot] = key;
-    table.receivedMs[slot] = this.#engine.now();
+    table.set(slot, Word.clientId, clientId);
+    table.set(slot, Word.route, route);
+    table.set(slot, Word.flags, flags);
+    table.set(slot, Word.key, key);
+    table.setTime(slot, Time.received, this.#engine.now());
     return slot;
   }
 
@@ -122,8 +123,8 @@ export class Relay implements LinkEvents {
    */
   submit(slot: number, budgetMs: number, bytes: Uint8Array, start: number, end: number, keyed: boolean): void {
     const { table } = this;
-    const now = table.receivedMs[slot];
-    const route = this.#routes[table.route[slot]];
+    const now = table.time(slot, Time.received);
+    const route = this.#routes[table.get(slot, Word.route)];
     if (route === undefined) {
       this.#refuse(slot, Status.NOT_FOUND, Sentence.unknownRoute);
       return;
@@ -135,7 +136,7 @@ export class Relay implements LinkEvents {
     const { pool } = route;
     pool.budget.onRequest(now);
     const deadline = now + (budgetMs === 0 ? pool.config.deadlineMs : budgetMs);
-    table.deadlineMs[slot] = deadline;
+    table.setTime(slot, Time.deadline, deadline);
     this.#wheel.arm(slot, deadline);
     if (route.orderBy !== 'none' && !this.#mayGo(slot, route, keyed)) {
       this.#enqueue(slot, table.order[slot]!.waiting, bytes, start, end);
@@ -149,9 +150,7 @@ export class Relay implements LinkEvents {
 
   /** Bytes of the task's own (a payload that was rewritten): they need no further copy. */
   own(slot: number, bytes: Uint8Array): void {
-    this.table.bytes[slot] = bytes;
-    this.table.bytesStart[slot] = 0;
-    this.table.bytesEnd[slot] = bytes.length;
+    this.table.keep(slot, bytes, 0, bytes.length);
   }
 
   /** By the client. */
@@ -163,12 +162,14 @@ export class Relay implements LinkEvents {
   leave(owner: TaskOwner): void {
     const { table } = this;
     for (let slot = owner.firstTask; slot !== -1; ) {
-      const next = table.ownerNext[slot];
-      if (table.state[slot] === TaskState.done) this.release(slot);
-      else if (table.state[slot] === TaskState.sent && (table.flags[slot] & Flag.noReply) !== 0) table.disown(slot);
+      const next = table.get(slot, Word.ownerNext);
+      const state = table.get(slot, Word.state);
+      if (state === TaskState.done) this.release(slot);
+      else if (state === TaskState.sent && table.has(slot, Flag.noReply)) table.disown(slot);
       else this.#cancelSilently(slot);
       slot = next;
     }
+    table.forgetOwner(owner);
     this.#stopped.delete(owner);
     this.#pumpAll();
   }
@@ -180,6 +181,7 @@ export class Relay implements LinkEvents {
 
   /** The owner's last word on a settled task: the slot is free. */
   release(slot: number): void {
+    if (this.table.has(slot, Mark.indexed)) this.inFlight.remove(slot);
     this.table.disown(slot);
     this.table.release(slot);
   }
@@ -187,8 +189,8 @@ export class Relay implements LinkEvents {
   /** The owner takes partial responses again. */
   grantMore(owner: TaskOwner): void {
     const { table } = this;
-    for (let slot = owner.firstTask; slot !== -1; slot = table.ownerNext[slot]) {
-      if (table.ungranted[slot] > 0 && table.state[slot] === TaskState.sent) this.#grant(slot);
+    for (let slot = owner.firstTask; slot !== -1; slot = table.get(slot, Word.ownerNext)) {
+      if (table.get(slot, Word.state) === TaskState.sent && table.has(slot, Mark.partialSent)) this.#grant(slot);
     }
   }
 
@@ -225,49 +227,54 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const { backend } = link;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.route[slot]]!;
+    const { pool } = this.#routes[table.get(slot, Word.route)]!;
     const refused = status !== Status.OK && (flags & Flag.notExecuted) !== 0;
     table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
-    if (status === Status.OK) backend.onSuccess(now - table.sentMs[slot], now);
-    else judge(link, status, now - table.sentMs[slot], now);
+    if (status === Status.OK) backend.onSuccess(now - table.time(slot, Time.sent), now);
+    else judge(link, status, now - table.time(slot, Time.sent), now);
     if (!(refused && this.#retry(slot, pool, backend.index, now))) {
-      const owner = table.owner[slot]!;
-      if (!refused) table.everSent[slot] = 1;
+      const owner = table.ownerOf(slot)!;
       this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, now);
       owner.answer(slot, status, flags, bytes, start, end);
     }
-    if (pool.queued > 0) this.#pump(pool);
+  }
+
+  /** What waits is sent once per turn, not after each answer: most of those tries would find one place, and then none. */
+  batchEnd(): void {
+    this.#pumpAll();
   }
 
   partial(link: BackendConnection, slot: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     const { table } = this;
-    const owner = table.owner[slot]!;
-    table.partialSent[slot] = 1;
-    table.everSent[slot] = 1;
+    const owner = table.ownerOf(slot)!;
+    if (!table.has(slot, Mark.partialSent)) table.setRare(slot, Rare.ungranted, 0);
+    table.mark(slot, Mark.partialSent | Mark.everSent);
     this.counters.partials++;
     const refusal = owner.partial(slot, flags, bytes, start, end);
     if (refusal !== undefined) {
       this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
-    } else if (link.windows && ++table.ungranted[slot] * 2 >= limits.streamWindow && owner.takesMore) {
-      this.#grant(slot);
+    } else if (link.windows) {
+      const ungranted = table.rare(slot, Rare.ungranted) + 1;
+      table.setRare(slot, Rare.ungranted, ungranted);
+      if (ungranted * 2 >= limits.streamWindow && owner.takesMore) this.#grant(slot);
     }
   }
 
   lost(link: BackendConnection, slot: number, unsent: boolean): void {
     const { table } = this;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.route[slot]]!;
+    const { pool } = this.#routes[table.get(slot, Word.route)]!;
     table.endAttempt(slot, unsent ? AttemptEnd.unsent : AttemptEnd.broken);
-    if (!unsent) table.everSent[slot] = 1;
-    const repeatable = unsent || (table.flags[slot] & Flag.idempotent) !== 0;
+    if (!unsent) table.mark(slot, Mark.everSent);
+    const repeatable = unsent || table.has(slot, Flag.idempotent);
     if (repeatable && this.#mayRetry(slot, pool, now)) {
       if (this.#resend(slot, pool, link.backend.index, now)) return;
-      if (this.#hasRoom(slot)) {
+      if (this.#hasRoom(table.ownerOf(slot), this.#length(slot))) {
         this.#wait(slot, pool.queueFor(this.#length(slot)).front);
         return;
       }
     }
-    const flags = table.everSent[slot] === 0 ? Flag.notExecuted : 0;
+    const flags = table.has(slot, Mark.everSent) ? 0 : Flag.notExecuted;
     const why = unsent ? Sentence.linkBrokeUnsent : Sentence.linkBroke;
     this.#finish(slot, Outcome.failed, Status.UNAVAILABLE, flags, why);
   }
@@ -310,15 +317,15 @@ export class Relay implements LinkEvents {
   ): boolean {
     const { table } = this;
     const length = end - start;
-    const link = pool.pick(table.key[slot], length, now, exclude);
+    const link = pool.pick(table.get(slot, Word.key), length, now, exclude);
     if (link === undefined) return false;
     if (length > link.maxRequestBytes) {
       this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.requestTooLong);
       return true;
     }
     if ((pool.retries && length <= limits.maxRetainedBytes) || !link.isOpen) this.#keep(slot, bytes, start, end);
-    else table.bytes[slot] = undefined;
-    table.state[slot] = TaskState.sent;
+    else if (table.get(slot, Word.kept) !== NO_PLACE) table.drop(slot);
+    table.set(slot, Word.state, TaskState.sent);
     table.beginAttempt(slot, link.backend.index);
     link.sendTask(slot, now, bytes, start, end);
     return true;
@@ -326,11 +333,9 @@ export class Relay implements LinkEvents {
 
   #keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
     const { table } = this;
-    if (table.bytes[slot] !== undefined) return;
+    if (table.get(slot, Word.kept) !== NO_PLACE) return;
     const kept = this.#engine.keep(bytes, start, end);
-    table.bytes[slot] = kept.bytes;
-    table.bytesStart[slot] = kept.start;
-    table.bytesEnd[slot] = kept.start + (end - start);
+    table.keep(slot, kept.bytes, kept.start, kept.start + (end - start));
   }
 
   #retry(slot: number, pool: Pool, exclude: number, now: number): boolean {
@@ -339,19 +344,24 @@ export class Relay implements LinkEvents {
 
   #mayRetry(slot: number, pool: Pool, now: number): boolean {
     const { table } = this;
-    if (this.#closed || table.bytes[slot] === undefined || table.partialSent[slot] === 1) return false;
-    if (table.attempts[slot] >= pool.config.retries.maxAttempts || now >= table.deadlineMs[slot]) return false;
+    if (this.#closed || table.get(slot, Word.kept) === NO_PLACE || table.has(slot, Mark.partialSent)) return false;
+    if (table.get(slot, Word.attempts) >= pool.config.retries.maxAttempts) return false;
+    if (now >= table.time(slot, Time.deadline)) return false;
     if (pool.budget.tryRetry(now)) return true;
     this.counters.retriesDenied++;
     return false;
   }
 
   #resend(slot: number, pool: Pool, exclude: number, now: number): boolean {
-    const { table } = this;
-    const bytes = table.bytes[slot]!;
-    if (!this.#send(slot, pool, now, exclude, bytes, table.bytesStart[slot], table.bytesEnd[slot])) return false;
+    if (!this.#sendKept(slot, pool, exclude, now)) return false;
     this.counters.retries++;
     return true;
+  }
+
+  #sendKept(slot: number, pool: Pool, exclude: number, now: number): boolean {
+    const { table } = this;
+    const bytes = table.bytesOf(slot)!;
+    return this.#send(slot, pool, now, exclude, bytes, table.get(slot, Word.keptStart), table.get(slot, Word.keptEnd));
   }
 
   // Waiting.
@@ -359,15 +369,15 @@ export class Relay implements LinkEvents {
   #mayGo(slot: number, route: Route, keyed: boolean): boolean {
     const { table } = this;
     const byKey = route.orderBy === 'key' && keyed;
-    const key = byKey ? table.key[slot] >>> 0 : CLIENT_KEYS + (table.ownerNumber[slot] >>> 0);
+    const key = byKey ? table.get(slot, Word.key) >>> 0 : CLIENT_KEYS + (table.ownerOf(slot)!.number >>> 0);
     return route.groups.enter(slot, key);
   }
 
   #enqueue(slot: number, queue: Waiting, bytes: Uint8Array, start: number, end: number): void {
-    const owner = this.table.owner[slot]!;
-    this.table.bytesStart[slot] = start;
-    this.table.bytesEnd[slot] = end;
-    if (!this.#hasRoom(slot)) {
+    const owner = this.table.ownerOf(slot)!;
+    // Answers of this turn may have made room that `batchEnd` has not filled yet.
+    if (!this.#hasRoom(owner, end - start)) this.#pumpAll();
+    if (!this.#hasRoom(owner, end - start)) {
       if (owner.refusesWhenFull) {
         this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.queueFull);
         return;
@@ -381,21 +391,18 @@ export class Relay implements LinkEvents {
     if (owner.queuedTasks >= owner.maxQueuedTasks) owner.queueFull();
   }
 
-  #hasRoom(slot: number): boolean {
-    const { table } = this;
-    const owner = table.owner[slot];
+  #hasRoom(owner: TaskOwner | undefined, length: number): boolean {
     if (owner !== undefined && owner.queuedTasks >= owner.maxQueuedTasks) return false;
-    const length = this.#length(slot);
     return this.queued < this.#maxQueued && this.queuedBytes + length <= limits.maxQueuedBytes;
   }
 
   #wait(slot: number, queue: Waiting): void {
     const { table } = this;
-    table.state[slot] = TaskState.queued;
+    table.set(slot, Word.state, TaskState.queued);
     queue.push(slot);
     this.queued++;
     this.queuedBytes += this.#length(slot);
-    const owner = table.owner[slot];
+    const owner = table.ownerOf(slot);
     if (owner !== undefined) owner.queuedTasks++;
   }
 
@@ -404,14 +411,15 @@ export class Relay implements LinkEvents {
     table.queue[slot]?.remove(slot);
     this.queued--;
     this.queuedBytes -= this.#length(slot);
-    const owner = table.owner[slot];
+    const owner = table.ownerOf(slot);
     if (owner === undefined) return;
     owner.queuedTasks--;
     owner.queueRoom();
   }
 
+  /** Of the payload kept. */
   #length(slot: number): number {
-    return this.table.bytesEnd[slot] - this.table.bytesStart[slot];
+    return this.table.get(slot, Word.keptEnd) - this.table.get(slot, Word.keptStart);
   }
 
   #pumpAll(): void {
@@ -434,8 +442,7 @@ export class Relay implements LinkEvents {
     const now = this.#engine.now();
     while (queue.size > 0) {
       const slot = queue.head;
-      const bytes = table.bytes[slot]!;
-      if (!this.#send(slot, pool, now, -1, bytes, table.bytesStart[slot], table.bytesEnd[slot])) return;
+      if (!this.#sendKept(slot, pool, -1, now)) return;
       if (table.queue[slot] === queue) this.#unwait(slot);
     }
   }
@@ -452,12 +459,14 @@ export class Relay implements LinkEvents {
   readonly #expire = (slot: number): void => {
     const { table } = this;
     const now = this.#engine.now();
-    const sent = table.state[slot] === TaskState.sent && table.sentOffset[slot] !== Infinity;
-    if (!sent && table.everSent[slot] === 0) {
+    const sent = table.get(slot, Word.state) === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
+    if (!sent && !table.has(slot, Mark.everSent)) {
       this.#finish(slot, Outcome.timedOut, Status.UNAVAILABLE, Flag.notExecuted, Sentence.neverSent);
       return;
     }
-    if (sent && now - table.sentMs[slot] >= limits.minTimeoutPenaltyMs) table.link[slot]?.backend.onFailure(now);
+    if (sent && now - table.time(slot, Time.sent) >= limits.minTimeoutPenaltyMs) {
+      table.carrierOf(slot)?.backend.onFailure(now);
+    }
     this.#finish(slot, Outcome.timedOut, Status.DEADLINE_EXCEEDED, 0, Sentence.deadline);
   };
 
@@ -474,8 +483,8 @@ export class Relay implements LinkEvents {
   #finish(slot: number, outcome: number, status: number, flags: number, why: Uint8Array): void {
     const { table } = this;
     this.#detach(slot, outcome);
-    const owner = table.owner[slot];
-    const mute = owner === undefined || (table.flags[slot] & Flag.noReply) !== 0;
+    const owner = table.ownerOf(slot);
+    const mute = owner === undefined || table.has(slot, Flag.noReply);
     this.#settle(slot, outcome, status, this.#engine.now());
     if (mute) this.release(slot);
     else owner.fail(slot, status, flags, why);
@@ -485,33 +494,37 @@ export class Relay implements LinkEvents {
   /** From the queue or the link it is in. */
   #detach(slot: number, outcome: number): void {
     const { table } = this;
-    if (table.state[slot] === TaskState.queued) {
+    const state = table.get(slot, Word.state);
+    if (state === TaskState.queued) {
       this.#unwait(slot);
-    } else if (table.state[slot] === TaskState.sent && table.link[slot] !== undefined) {
-      table.endAttempt(slot, outcome === Outcome.timedOut ? AttemptEnd.expired : AttemptEnd.cancelled);
-      table.link[slot]!.abandon(slot);
+      return;
     }
+    const carrier = table.carrierOf(slot);
+    if (state !== TaskState.sent || carrier === undefined) return;
+    table.endAttempt(slot, outcome === Outcome.timedOut ? AttemptEnd.expired : AttemptEnd.cancelled);
+    carrier.abandon(slot);
   }
 
   #settle(slot: number, outcome: number, status: number, now: number): void {
     const { table } = this;
     this.tracker.settle(slot, outcome, status, now);
     this.#wheel.cancel(slot);
-    table.bytes[slot] = undefined;
-    if (table.order[slot] !== undefined) this.#nextInOrder(slot);
+    if (table.get(slot, Word.kept) !== NO_PLACE) table.drop(slot);
+    if (table.has(slot, Mark.ordered)) this.#nextInOrder(slot);
   }
 
   /** It goes to the pool's queue, in which it has been counted already, so that a long row of failures is a loop, not a recursion. */
   #nextInOrder(slot: number): void {
     const next = this.table.order[slot]!.leave(slot);
     if (next === -1) return;
-    this.#routes[this.table.route[next]]!.pool.queueFor(this.#length(next)).push(next);
+    this.#routes[this.table.get(next, Word.route)]!.pool.queueFor(this.#length(next)).push(next);
   }
 
   #grant(slot: number): void {
     const { table } = this;
-    table.link[slot]?.grant(slot, table.ungranted[slot]);
-    table.ungranted[slot] = 0;
+    const ungranted = table.rare(slot, Rare.ungranted);
+    if (ungranted > 0) table.carrierOf(slot)?.grant(slot, ungranted);
+    table.setRare(slot, Rare.ungranted, 0);
   }
 }
 

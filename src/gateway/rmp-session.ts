@@ -7,6 +7,7 @@ import { hashBytes } from './allocator.js';
 import { FIRST_IGNORABLE_KIND } from './backend-connection.js';
 import { Sentence } from './sentence.js';
 import { Pause, Session } from './session.js';
+import { Word } from './task-table.js';
 
 /** Flags of a request that mean something, here and at the backend. */
 const REQUEST_FLAGS = Flag.noReply | Flag.idempotent | Flag.meta;
@@ -32,8 +33,8 @@ export class RmpSession extends Session {
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     const { relay } = this.context;
     const { table } = relay;
-    writeHeader(scratch, end - start, Kind.response, flags, table.route[slot], table.clientId[slot], status);
-    relay.inFlight.remove(slot);
+    const route = table.get(slot, Word.route);
+    writeHeader(scratch, end - start, Kind.response, flags, route, table.get(slot, Word.clientId), status);
     relay.release(slot);
     // A client that does not take its answers is not read until it does.
     if (!this.#send(bytes, start, end) && !this.left) this.pause(Pause.congested);
@@ -44,7 +45,8 @@ export class RmpSession extends Session {
       return Sentence.clientTooSlow;
     }
     const { table } = this.context.relay;
-    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, table.route[slot], table.clientId[slot], 0);
+    const route = table.get(slot, Word.route);
+    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, route, table.get(slot, Word.clientId), 0);
     this.#send(bytes, start, end);
     return undefined;
   }
@@ -65,7 +67,7 @@ export class RmpSession extends Session {
     const { relay } = this.context;
     const flags = bytes[start + At.flags] & REQUEST_FLAGS;
     const id = readU32(bytes, start + At.id) | 0;
-    if (relay.inFlight.find(this.number, id) !== -1) {
+    if (relay.inFlight.find(this.place, id) !== -1) {
       this.violation(`a request with id ${id >>> 0}, which is still in flight`);
       return;
     }
@@ -130,7 +132,7 @@ export class RmpSession extends Session {
   /** A cancel for an id not in flight is ignored: its answer has crossed it. */
   #cancel(id: number): void {
     const { relay } = this.context;
-    const slot = relay.inFlight.find(this.number, id);
+    const slot = relay.inFlight.find(this.place, id);
     if (slot !== -1) relay.cancel(slot);
   }
 

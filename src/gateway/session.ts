@@ -2,6 +2,7 @@
 import type { CloseInfo, Connection } from '../engine/engine.js';
 import type { CloseReason } from '../engine/tables.gen.js';
 import type { ListenerConfig, Log } from './options.js';
+import { NO_PLACE } from './places.js';
 import type { Relay } from './relay.js';
 import type { TaskOwner } from './task-table.js';
 
@@ -34,6 +35,7 @@ export abstract class Session implements TaskOwner {
   readonly connection: Connection;
   /** Hash of the client, for consistent hashing. */
   readonly key: number;
+  place = NO_PLACE;
   firstTask = -1;
   lastTask = -1;
   openTasks = 0;

@@ -1,12 +1,18 @@
 /**
- * All open tasks as a struct of arrays: a task is a slot, and a slot is an index. Nothing is allocated per task and nothing
- * has to be collected; the arrays double when they are full and never shrink.
+ * All open tasks: a task is a slot, and a slot is the number of a record. Nothing is allocated per task and nothing has to be
+ * collected; the arrays double when they are full and never shrink.
+ *
+ * A record is in three parts, by when it is needed: sixteen words of 32 bits that every task writes and reads (one cache line,
+ * where an array per field cost a line each), four times, and what only tasks need that wait, stream or fail. References are
+ * kept as numbers (`Places`), so that a task that comes and goes writes nothing the garbage collector has to know of.
  *
  * Lifetime of a slot: `acquire` → … → `release`. Its generation changes on release, so that who remembers a slot across
  * turns can tell that it is another task's by now.
  */
 import type { Backend } from './backend.js';
 import { check } from './check.js';
+import { KeptBytes } from './kept-bytes.js';
+import { NO_PLACE, Places } from './places.js';
 
 export const TaskState = { free: 0, received: 1, queued: 2, sent: 3, done: 4 } as const;
 
@@ -27,10 +33,80 @@ export const AttemptEnd = {
 /** Attempts remembered per task; later ones overwrite the last entry. */
 export const LEDGER_ENTRIES = 4;
 
+/** The words of a record. */
+export const Word = {
+  /** A value of `TaskState`. */
+  state: 0,
+  /** Flags of the request that are passed on, and from bit 8 on those of `Mark`. */
+  flags: 1,
+  route: 2,
+  /** The client's correlation id as a signed number (V8 keeps those off the heap); `>>> 0` gives the one on the wire. */
+  clientId: 3,
+  /** Place of the owner, NO_PLACE once it left. */
+  owner: 4,
+  ownerNext: 5,
+  ownerPrevious: 6,
+  /** Hash of the client or its affinity key. */
+  key: 7,
+  /** Place of the link the task was sent on, NO_PLACE when it is on none. */
+  carrier: 8,
+  linkId: 9,
+  attempts: 10,
+  /** The newest attempt: backend index × 16 + how it ended. */
+  attempt: 11,
+  /** The payload kept for queueing or another attempt; after the outcome, an answer that waits for its turn. */
+  kept: 12,
+  keptStart: 13,
+  keptEnd: 14,
+  generation: 15,
+} as const;
+
+/** Bits of `Word.flags` above those of the protocol. */
+export const Mark = {
+  /** Some attempt may have reached a backend. */
+  everSent: 0x100,
+  /** A partial response was passed on. */
+  partialSent: 0x200,
+  /** It has a `TaskGroup`. */
+  ordered: 0x400,
+  /** It can be found by its client's id. */
+  indexed: 0x800,
+} as const;
+
+/** The times of a record, in ms, and one offset. */
+export const Time = {
+  received: 0,
+  sent: 1,
+  deadline: 2,
+  /** Where the frame begins in the bytes given to its link; Infinity: given to none yet. */
+  sentOffset: 3,
+} as const;
+
+/** What few tasks need. */
+export const Rare = {
+  queueNext: 0,
+  queuePrevious: 1,
+  /** Partial responses passed on and not yet granted again. */
+  ungranted: 2,
+  /** Status of an answer that waits for its turn. */
+  status: 3,
+  /** Attempts before the newest, oldest first: as in `Word.attempt`. */
+  ledger: 4,
+} as const;
+
+/**
+ * A record has 16 words, 4 times and 8 rare fields. The accessors below shift by literals and read public arrays because that
+ * keeps each within the 27 bytes of bytecode up to which V8 inlines a function whatever its caller's budget: there are some
+ * forty such accesses on the way of a task.
+ */
+const RECORD = { words: 16, times: 4, rare: 8 } as const;
+
 /** The client a task belongs to, as far as the way of the task needs it. */
 export interface TaskOwner {
   /** Unique among the connections of this gateway, never reused. */
   readonly number: number;
+  /** In `TaskTable.owners`; NO_PLACE before its first task and after it left. */
+  place: number;
   /** Tasks in order of arrival: list over `ownerNext`, -1 when empty. */
   firstTask: number;
   lastTask: number;
@@ -80,45 +156,16 @@ export class TaskTable {
   /** Slots in use. */
   size = 0;
 
-  state = new Uint8Array(INITIAL_CAPACITY);
-  generation = new Int32Array(INITIAL_CAPACITY);
-  flags = new Uint8Array(INITIAL_CAPACITY);
-  attempts = new Uint8Array(INITIAL_CAPACITY);
-  /** 1: some attempt may have reached a backend. */
-  everSent = new Uint8Array(INITIAL_CAPACITY);
-  /** 1: a partial response was passed on. */
-  partialSent = new Uint8Array(INITIAL_CAPACITY);
-  route = new Uint16Array(INITIAL_CAPACITY);
-  /** The client's correlation id as a signed number (Int32 keeps V8 off heap numbers); `>>> 0` gives the one on the wire. */
-  clientId = new Int32Array(INITIAL_CAPACITY);
-  ownerNumber = new Int32Array(INITIAL_CAPACITY);
-  ownerNext = new Int32Array(INITIAL_CAPACITY);
-  ownerPrevious = new Int32Array(INITIAL_CAPACITY);
-  queueNext = new Int32Array(INITIAL_CAPACITY);
-  queuePrevious = new Int32Array(INITIAL_CAPACITY);
-  /** Hash of the client or its affinity key. */
-  key = new Int32Array(INITIAL_CAPACITY);
-  linkId = new Int32Array(INITIAL_CAPACITY);
-  /** Partial responses passed on and not yet granted again. */
-  ungranted = new Int32Array(INITIAL_CAPACITY);
-  /** Status of an answer that waits for its turn. */
-  status = new Int32Array(INITIAL_CAPACITY);
-  bytesStart = new Int32Array(INITIAL_CAPACITY);
-  bytesEnd = new Int32Array(INITIAL_CAPACITY);
-  /** Attempts: backend index × 16 + how it ended, LEDGER_ENTRIES per slot. */
-  ledger = new Int32Array(INITIAL_CAPACITY * LEDGER_ENTRIES);
-  receivedMs = new Float64Array(INITIAL_CAPACITY);
-  sentMs = new Float64Array(INITIAL_CAPACITY);
-  deadlineMs = new Float64Array(INITIAL_CAPACITY);
-  /** Where the frame begins in the bytes given to its link; Infinity: given to none yet. */
-  sentOffset = new Float64Array(INITIAL_CAPACITY);
-  /** The payload kept for queueing or another attempt; after the outcome, an answer that waits for its turn. */
-  readonly bytes: (Uint8Array | undefined)[] = [];
-  readonly owner: (TaskOwner | undefined)[] = [];
-  readonly link: (TaskCarrier | undefined)[] = [];
+  /** Owners of tasks, and links, by their places. */
+  readonly owners = new Places<TaskOwner>();
+  readonly carriers = new Places<TaskCarrier>();
+  readonly kept = new KeptBytes();
   readonly queue: (TaskWaiting | undefined)[] = [];
   readonly order: (TaskGroup | undefined)[] = [];
 
+  words = new Int32Array(INITIAL_CAPACITY * RECORD.words);
+  times = new Float64Array(INITIAL_CAPACITY * RECORD.times);
+  rareFields = new Int32Array(INITIAL_CAPACITY * RECORD.rare);
   #free = new Int32Array(INITIAL_CAPACITY);
   #freeCount = 0;
   readonly #onGrow: (capacity: number) => void;
@@ -130,80 +177,161 @@ export class TaskTable {
     this.#fillLists(0, INITIAL_CAPACITY);
   }
 
+  // A field of a record, named by Word, Time or Rare.
+
+  get(slot: number, word: number): number {
+    return this.words[(slot << 4) + word];
+  }
+
+  set(slot: number, word: number, value: number): void {
+    this.words[(slot << 4) + word] = value;
+  }
+
+  time(slot: number, time: number): number {
+    return this.times[(slot << 2) + time];
+  }
+
+  setTime(slot: number, time: number, value: number): void {
+    this.times[(slot << 2) + time] = value;
+  }
+
+  rare(slot: number, field: number): number {
+    return this.rareFields[(slot << 3) + field];
+  }
+
+  setRare(slot: number, field: number, value: number): void {
+    this.rareFields[(slot << 3) + field] = value;
+  }
+
+  /** `flag`: of the protocol or a mark. */
+  has(slot: number, flag: number): boolean {
+    return (this.words[(slot << 4) + Word.flags] & flag) !== 0;
+  }
+
+  mark(slot: number, mark: number): void {
+    this.words[(slot << 4) + Word.flags] |= mark;
+  }
+
+  ownerOf(slot: number): TaskOwner | undefined {
+    return this.owners.at(this.get(slot, Word.owner));
+  }
+
+  carrierOf(slot: number): TaskCarrier | undefined {
+    return this.carriers.at(this.get(slot, Word.carrier));
+  }
+
+  /** A slot without owner, link and bytes. What else its record holds is the last task's: who needs it writes it first. */
   acquire(): number {
     if (this.#freeCount === 0) this.#grow();
     const slot = this.#free[--this.#freeCount];
-    this.state[slot] = TaskState.received;
-    this.attempts[slot] = 0;
-    this.everSent[slot] = 0;
-    this.partialSent[slot] = 0;
-    this.ungranted[slot] = 0;
+    const words = this.words;
+    const at = slot << 4;
+    words[at + Word.state] = TaskState.received;
+    words[at + Word.flags] = 0;
+    words[at + Word.owner] = NO_PLACE;
+    words[at + Word.carrier] = NO_PLACE;
+    words[at + Word.attempts] = 0;
+    words[at + Word.kept] = NO_PLACE;
     this.size++;
     return slot;
   }
 
   release(slot: number): void {
-    check(this.state[slot] !== TaskState.free, 'a task slot is released once');
-    this.state[slot] = TaskState.free;
-    this.generation[slot]++;
-    this.bytes[slot] = undefined;
-    this.owner[slot] = undefined;
-    this.link[slot] = undefined;
+    const words = this.words;
+    const at = slot << 4;
+    check(words[at + Word.state] !== TaskState.free, 'a task slot is released once');
+    words[at + Word.state] = TaskState.free;
+    words[at + Word.generation]++;
+    if (words[at + Word.kept] !== NO_PLACE) this.drop(slot);
     this.#free[this.#freeCount++] = slot;
     this.size--;
   }
 
   /** Appends to the owner's list, which keeps the order of arrival. */
   own(slot: number, owner: TaskOwner): void {
-    this.owner[slot] = owner;
-    this.ownerNumber[slot] = owner.number;
+    if (owner.place === NO_PLACE) owner.place = this.owners.add(owner);
+    const words = this.words;
+    const at = slot << 4;
     const last = owner.lastTask;
-    this.ownerPrevious[slot] = last;
-    this.ownerNext[slot] = -1;
+    words[at + Word.owner] = owner.place;
+    words[at + Word.ownerPrevious] = last;
+    words[at + Word.ownerNext] = -1;
     if (last === -1) owner.firstTask = slot;
-    else this.ownerNext[last] = slot;
+    else words[(last << 4) + Word.ownerNext] = slot;
     owner.lastTask = slot;
     owner.openTasks++;
   }
 
   disown(slot: number): void {
-    const owner = this.owner[slot];
+    const owner = this.ownerOf(slot);
     if (owner === undefined) return;
-    const next = this.ownerNext[slot];
-    const previous = this.ownerPrevious[slot];
+    const words = this.words;
+    const at = slot << 4;
+    const next = words[at + Word.ownerNext];
+    const previous = words[at + Word.ownerPrevious];
     if (previous === -1) owner.firstTask = next;
-    else this.ownerNext[previous] = next;
+    else words[(previous << 4) + Word.ownerNext] = next;
     if (next === -1) owner.lastTask = previous;
-    else this.ownerPrevious[next] = previous;
+    else words[(next << 4) + Word.ownerPrevious] = previous;
+    words[at + Word.owner] = NO_PLACE;
     owner.openTasks--;
-    this.owner[slot] = undefined;
+  }
+
+  /** Has no task any more, and will have none. */
+  forgetOwner(owner: TaskOwner): void {
+    check(owner.openTasks === 0, 'an owner that is forgotten has no tasks');
+    if (owner.place !== NO_PLACE) this.owners.remove(owner.place);
+    owner.place = NO_PLACE;
+  }
+
+  /** `bytes[start, end)` belong to the task from here on: nobody writes them. */
+  keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
+    const words = this.words;
+    const at = slot << 4;
+    if (words[at + Word.kept] !== NO_PLACE) this.drop(slot);
+    words[at + Word.kept] = this.kept.hold(bytes);
+    words[at + Word.keptStart] = start;
+    words[at + Word.keptEnd] = end;
+  }
+
+  /** Bytes of the task, of which `Word.keptStart` and `keptEnd` are its part. */
+  bytesOf(slot: number): Uint8Array | undefined {
+    return this.kept.at(this.get(slot, Word.kept));
+  }
+
+  drop(slot: number): void {
+    this.kept.drop(this.get(slot, Word.kept));
+    this.set(slot, Word.kept, NO_PLACE);
   }
 
   beginAttempt(slot: number, backendIndex: number): void {
-    const attempt = Math.min(this.attempts[slot]++, LEDGER_ENTRIES - 1);
-    this.ledger[slot * LEDGER_ENTRIES + attempt] = backendIndex * 16 + AttemptEnd.open;
+    const attempts = this.get(slot, Word.attempts);
+    if (attempts > 0 && attempts < LEDGER_ENTRIES) {
+      this.setRare(slot, Rare.ledger + attempts - 1, this.get(slot, Word.attempt));
+    }
+    this.set(slot, Word.attempts, attempts + 1);
+    this.set(slot, Word.attempt, backendIndex * 16 + AttemptEnd.open);
   }
 
   endAttempt(slot: number, end: number): void {
-    const attempt = Math.min(this.attempts[slot], LEDGER_ENTRIES) - 1;
-    const at = slot * LEDGER_ENTRIES + attempt;
-    this.ledger[at] = (this.ledger[at] & ~15) | end;
+    this.set(slot, Word.attempt, (this.get(slot, Word.attempt) & ~15) | end);
   }
 
   /** The attempts of a task, oldest first: which backend, and how each ended (a value of `AttemptEnd`). For reports. */
   attemptsOf(slot: number): { backend: number; end: number }[] {
+    const attempts = this.get(slot, Word.attempts);
+    if (attempts === 0) return [];
     const entries = [];
-    for (let i = 0; i < Math.min(this.attempts[slot], LEDGER_ENTRIES); i++) {
-      const entry = this.ledger[slot * LEDGER_ENTRIES + i];
-      entries.push({ backend: entry >> 4, end: entry & 15 });
-    }
-    return entries;
+    for (let i = 0; i < Math.min(attempts, LEDGER_ENTRIES) - 1; i++) entries.push(this.rare(slot, Rare.ledger + i));
+    entries.push(this.get(slot, Word.attempt));
+    return entries.map((entry) => ({ backend: entry >> 4, end: entry & 15 }));
   }
 
   /** Slots whose task has no outcome yet. Safe against releases while it runs. */
   forEachOpen(visit: (slot: number) => void): void {
     for (let slot = 0; slot < this.capacity; slot++) {
-      if (this.state[slot] !== TaskState.free && this.state[slot] !== TaskState.done) visit(slot);
+      const state = this.get(slot, Word.state);
+      if (state !== TaskState.free && state !== TaskState.done) visit(slot);
     }
   }
 
@@ -211,30 +339,9 @@ export class TaskTable {
     const from = this.capacity;
     const to = from * 2;
     this.capacity = to;
-    this.state = widen(this.state, new Uint8Array(to));
-    this.generation = widen(this.generation, new Int32Array(to));
-    this.flags = widen(this.flags, new Uint8Array(to));
-    this.attempts = widen(this.attempts, new Uint8Array(to));
-    this.everSent = widen(this.everSent, new Uint8Array(to));
-    this.partialSent = widen(this.partialSent, new Uint8Array(to));
-    this.route = widen(this.route, new Uint16Array(to));
-    this.clientId = widen(this.clientId, new Int32Array(to));
-    this.ownerNumber = widen(this.ownerNumber, new Int32Array(to));
-    this.ownerNext = widen(this.ownerNext, new Int32Array(to));
-    this.ownerPrevious = widen(this.ownerPrevious, new Int32Array(to));
-    this.queueNext = widen(this.queueNext, new Int32Array(to));
-    this.queuePrevious = widen(this.queuePrevious, new Int32Array(to));
-    this.key = widen(this.key, new Int32Array(to));
-    this.linkId = widen(this.linkId, new Int32Array(to));
-    this.ungranted = widen(this.ungranted, new Int32Array(to));
-    this.status = widen(this.status, new Int32Array(to));
-    this.bytesStart = widen(this.bytesStart, new Int32Array(to));
-    this.bytesEnd = widen(this.bytesEnd, new Int32Array(to));
-    this.ledger = widen(this.ledger, new Int32Array(to * LEDGER_ENTRIES));
-    this.receivedMs = widen(this.receivedMs, new Float64Array(to));
-    this.sentMs = widen(this.sentMs, new Float64Array(to));
-    this.deadlineMs = widen(this.deadlineMs, new Float64Array(to));
-    this.sentOffset = widen(this.sentOffset, new Float64Array(to));
+    this.words = widen(this.words, new Int32Array(to * RECORD.words));
+    this.times = widen(this.times, new Float64Array(to * RECORD.times));
+    this.rareFields = widen(this.rareFields, new Int32Array(to * RECORD.rare));
     this.#free = widen(this.#free, new Int32Array(to));
     this.#addFree(from, to);
     this.#fillLists(from, to);
@@ -249,16 +356,13 @@ export class TaskTable {
   /** Pushed one by one the arrays stay packed: holes would make every read of them slower. */
   #fillLists(from: number, to: number): void {
     for (let slot = from; slot < to; slot++) {
-      this.bytes.push(undefined);
-      this.owner.push(undefined);
-      this.link.push(undefined);
       this.queue.push(undefined);
       this.order.push(undefined);
     }
   }
 }
 
-function widen<T extends Uint8Array | Uint16Array | Int32Array | Float64Array>(from: T, to: T): T {
+function widen<T extends Int32Array | Float64Array>(from: T, to: T): T {
   to.set(from);
   return to;
 }

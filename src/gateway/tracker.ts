@@ -3,7 +3,7 @@
  * the tasks still open. Whoever ends a task must settle it here first.
  */
 import { check } from './check.js';
-import { TaskState, type TaskTable } from './task-table.js';
+import { TaskState, type TaskTable, Time, Word } from './task-table.js';
 
 export const Outcome = {
   /** A backend answered OK (or a no-reply request left). */
@@ -54,13 +54,14 @@ export class Tracker {
 
   /** Once per task; the slot stays until its owner releases it. */
   settle(slot: number, outcome: number, status: number, now: number): void {
-    const { state, receivedMs } = this.table;
-    check(state[slot] !== TaskState.done && state[slot] !== TaskState.free, 'a task is settled once');
-    state[slot] = TaskState.done;
+    const { table } = this;
+    const state = table.get(slot, Word.state);
+    check(state !== TaskState.done && state !== TaskState.free, 'a task is settled once');
+    table.set(slot, Word.state, TaskState.done);
     this.#open--;
     this.outcomes[outcome]++;
     this.statuses[status < STATUS_PLACES - 1 ? status : STATUS_PLACES - 1]++;
-    if (outcome <= Outcome.failed) this.#observe(now - receivedMs[slot]);
+    if (outcome <= Outcome.failed) this.#observe(now - table.time(slot, Time.received));
   }
 
   /** Settles whatever is still open through `end`, which must settle the slot it is given. */

@@ -85,6 +85,26 @@ describe('rmp client', () => {
     }
   });
 
+  test('ids of clients that left are forgotten: none stands in the way of a later client', async () => {
+    const world = await GatewayWorld.start();
+    for (let i = 0; i < 60; i++) {
+      const gone = world.client();
+      world.send(gone, { id: 1 }, { id: 2 }, { id: 3 }, { id: 4 });
+      gone.rst();
+      world.engine.settle();
+    }
+    world.requests();
+    const client = world.client();
+    for (let id = 1; id <= 200; id++) {
+      for (let again = 0; again < 2; again++) {
+        world.send(client, { id });
+        world.echo(world.requests());
+        expect(takeFrames(client).map((frame) => frame.id)).toEqual([id]);
+      }
+    }
+    expect(client.gone).toBe(false);
+  });
+
   test('an unknown route is NOT_FOUND, not executed', async () => {
     const world = await GatewayWorld.start();
     const client = world.client();

@@ -4,16 +4,25 @@ import { describe, expect, test } from 'vitest';
 import { InFlightIndex } from '../../src/gateway/in-flight-index.js';
 import { ABANDONED, LinkIds, UNKNOWN } from '../../src/gateway/link-ids.js';
 import { OrderGroups } from '../../src/gateway/order-groups.js';
+import { NO_PLACE, Places } from '../../src/gateway/places.js';
 import { TaskQueue } from '../../src/gateway/queue.js';
-import { AttemptEnd, LEDGER_ENTRIES, type TaskOwner, TaskState, TaskTable } from '../../src/gateway/task-table.js';
+import {
+  AttemptEnd,
+  LEDGER_ENTRIES,
+  type TaskOwner,
+  TaskState,
+  TaskTable,
+  Time,
+  Word,
+} from '../../src/gateway/task-table.js';
 
 function makeOwner(number: number): TaskOwner {
-  return { number, firstTask: -1, lastTask: -1, openTasks: 0, queuedTasks: 0 } as TaskOwner;
+  return { number, place: NO_PLACE, firstTask: -1, lastTask: -1, openTasks: 0, queuedTasks: 0 } as TaskOwner;
 }
 
 function tasksOf(table: TaskTable, owner: TaskOwner): number[] {
   const slots = [];
-  for (let slot = owner.firstTask; slot !== -1; slot = table.ownerNext[slot]) slots.push(slot);
+  for (let slot = owner.firstTask; slot !== -1; slot = table.get(slot, Word.ownerNext)) slots.push(slot);
   return slots;
 }
 
@@ -23,23 +32,25 @@ describe('task table', () => {
     const table = new TaskTable((capacity) => capacities.push(capacity));
     const slots = Array.from({ length: 1_000 }, (_, i) => {
       const slot = table.acquire();
-      table.clientId[slot] = i;
-      table.deadlineMs[slot] = i * 2;
+      table.set(slot, Word.clientId, i);
+      table.setTime(slot, Time.deadline, i * 2);
       return slot;
     });
     expect(new Set(slots).size).toBe(1_000);
     expect(capacities).toEqual([512, 1_024]);
-    for (const [i, slot] of slots.entries()) expect([table.clientId[slot], table.deadlineMs[slot]]).toEqual([i, i * 2]);
+    for (const [i, slot] of slots.entries()) {
+      expect([table.get(slot, Word.clientId), table.time(slot, Time.deadline)]).toEqual([i, i * 2]);
+    }
   });
 
   test('a released slot is a new generation and holds nothing', () => {
     const table = new TaskTable();
     const slot = table.acquire();
-    const generation = table.generation[slot];
-    table.bytes[slot] = new Uint8Array(1);
+    const generation = table.get(slot, Word.generation);
+    table.keep(slot, new Uint8Array(1), 0, 1);
     table.release(slot);
-    expect(table.generation[slot]).not.toBe(generation);
-    expect(table.bytes[slot]).toBeUndefined();
+    expect(table.get(slot, Word.generation)).not.toBe(generation);
+    expect(table.bytesOf(slot)).toBeUndefined();
     expect(() => table.release(slot)).toThrow('released once');
     expect(table.size).toBe(0);
   });
@@ -85,7 +96,7 @@ describe('task table', () => {
   test('open tasks are those without an outcome', () => {
     const table = new TaskTable();
     const [a, b, c] = [table.acquire(), table.acquire(), table.acquire()];
-    table.state[b] = TaskState.done;
+    table.set(b, Word.state, TaskState.done);
     const seen: number[] = [];
     table.forEachOpen((slot) => seen.push(slot));
     expect(seen.sort()).toEqual([a, c].sort());
@@ -143,8 +154,8 @@ describe('in-flight index', () => {
             expect(slot).toBe(model.get(key) ?? -1);
             if (slot === -1) {
               const added = table.acquire();
-              table.ownerNumber[added] = owner;
-              table.clientId[added] = id;
+              table.set(added, Word.owner, owner);
+              table.set(added, Word.clientId, id);
               index.insert(added);
               model.set(key, added);
             } else if (remove) {
@@ -164,14 +175,14 @@ describe('in-flight index', () => {
     const index = new InFlightIndex(table, 7);
     for (let id = 0; id < 4_000; id++) {
       const slot = table.acquire();
-      table.ownerNumber[slot] = 1;
-      table.clientId[slot] = id;
+      table.set(slot, Word.owner, 1);
+      table.set(slot, Word.clientId, id);
       index.insert(slot);
     }
     for (let id = 0; id < 4_000; id += 3) index.remove(index.find(1, id));
     for (let id = 0; id < 4_000; id++) {
       const slot = index.find(1, id);
-      expect(slot === -1 ? -1 : table.clientId[slot]).toBe(id % 3 === 0 ? -1 : id);
+      expect(slot === -1 ? -1 : table.get(slot, Word.clientId)).toBe(id % 3 === 0 ? -1 : id);
     }
     expect(index.find(2, 1)).toBe(-1);
   });
@@ -220,6 +231,39 @@ describe('link ids', () => {
     for (const id of taken) ids.release(id);
     expect(ids.inUse).toBe(0);
     expect(ids.find(0x7fff)).toBe(UNKNOWN);
+  });
+});
+
+describe('places and kept bytes', () => {
+  test('a place is reused after it was left', () => {
+    const places = new Places<string>();
+    const [a, b] = [places.add('a'), places.add('b')];
+    places.remove(a);
+    expect(places.add('c')).toBe(a);
+    expect([places.at(a), places.at(b), places.at(NO_PLACE)]).toEqual(['c', 'b', undefined]);
+  });
+
+  test('a slab is let go with the last task that has bytes in it', () => {
+    const slabs = Array.from({ length: 4 }, () => new Uint8Array(1));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat(3), fc.boolean(), fc.nat(50)), { maxLength: 60 }), (steps) => {
+        const table = new TaskTable();
+        const model: { slot: number; slab: Uint8Array }[] = [];
+        for (const [which, leaves, at] of steps) {
+          if (leaves && model.length > 0) {
+            const [{ slot }] = model.splice(at % model.length, 1);
+            table.release(slot);
+          } else {
+            const slot = table.acquire();
+            table.keep(slot, slabs[which], 0, 1);
+            model.push({ slot, slab: slabs[which] });
+          }
+          for (const { slot, slab } of model) expect(table.bytesOf(slot)).toBe(slab);
+        }
+        for (const { slot } of model) table.release(slot);
+        for (let place = 0; place < steps.length; place++) expect(table.kept.at(place)).toBeUndefined();
+      }),
+    );
   });
 });
 

@@ -1,7 +1,7 @@
 // One outcome per task, and counts that add up.
 import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
-import { TaskTable } from '../../src/gateway/task-table.js';
+import { TaskTable, Time } from '../../src/gateway/task-table.js';
 import { LATENCY_BOUNDS_MS, Outcome, Tracker } from '../../src/gateway/tracker.js';
 
 function sum(counts: ArrayLike<number>): number {
@@ -30,7 +30,7 @@ describe('tracker', () => {
     const tracker = new Tracker(new TaskTable());
     for (const latencyMs of [0, 1, 1.5, 30_000, 30_001]) {
       const slot = tracker.receive();
-      tracker.table.receivedMs[slot] = 100;
+      tracker.table.setTime(slot, Time.received, 100);
       tracker.settle(slot, Outcome.answered, Status.OK, 100 + latencyMs);
     }
     expect(Array.from(tracker.latencyBuckets.slice(0, 2))).toEqual([2, 1]);
