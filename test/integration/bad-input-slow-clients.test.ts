@@ -46,7 +46,7 @@ describeEngines('bad input: slow clients', (_driver, run) => {
   });
 
   test.each(PROTOCOLS)('%s: says nothing', async (protocol) => {
-    const world = await startBadInput(fixture, { listener: { idleTimeoutMs: 300 } });
+    const world = await startBadInput(fixture, { listener: { idleTimeoutMs: 800 } });
     await world.begin(PROTOCOLS);
     const peer = await world.peer(protocol);
     await peer.end();

@@ -36,6 +36,7 @@ export class BadInputWorld {
   readonly #backend: RmpPeerServer | undefined;
   readonly #good: WellBehaved[] = [];
   #filesAtStart = 0;
+  #linksAtStart = 0;
 
   constructor(fixture: EngineFixture, gateway: Gateway, logs: readonly LogLine[], backend: RmpPeerServer | undefined) {
     this.#fixture = fixture;
@@ -77,6 +78,7 @@ export class BadInputWorld {
       this.#good.push(good);
     }
     this.#filesAtStart = openFiles();
+    this.#linksAtStart = this.#links();
   }
 
   /** A line of the log with at least these fields comes. */
@@ -103,14 +105,26 @@ export class BadInputWorld {
     for (const good of this.#good) await good.answersMore(3);
     const connections = () => this.gateway.stats().clients.reduce((sum, client) => sum + client.connections, 0);
     await expect.poll(connections, POLL).toBe(this.#good.length);
-    await expect.poll(openFiles, POLL).toBeLessThanOrEqual(this.#filesAtStart);
+    await expect.poll(() => this.#filesMore(), POLL).toBeLessThanOrEqual(0);
     for (const good of this.#good) await good.stop();
     const { received, open, queued, outcomes } = this.gateway.stats();
     expect({ open, queued }).toEqual({ open: 0, queued: 0 });
     expect(Object.values(outcomes).reduce((sum, count) => sum + count, 0)).toBe(received);
   }
+
+  #links(): number {
+    return this.gateway.stats().backends.reduce((sum, backend) => sum + backend.links, 0);
+  }
+
+  /** Than at the start. A busy backend may have got a further link, which stays for a while. */
+  #filesMore(): number {
+    const linksMore = Math.max(0, this.#links() - this.#linksAtStart);
+    return openFiles() - this.#filesAtStart - linksMore * FILES_OF_A_LINK;
+  }
 }
 
+/** Gateway and backends are one process here: both ends of a link. */
+const FILES_OF_A_LINK = 2;
 const POLL = { timeout: 10_000, interval: 10 };
 
 /** Descriptors of this process, which is gateway, backends and clients at once; 0 where the system does not tell. */
@@ -147,9 +161,14 @@ export async function startBadInput(fixture: EngineFixture, options: BadInputOpt
     await backend?.close();
     await echo.close();
   });
-  const link = await echo.accept();
-  fixture.cleanUp(() => link.destroy());
-  void answerAll(link);
+  const answerNext = async (): Promise<void> => {
+    const link = await echo.accept();
+    fixture.cleanUp(() => link.destroy());
+    void answerAll(link);
+    // Further links come when the first is full.
+    void answerNext();
+  };
+  await answerNext();
   return new BadInputWorld(fixture, gateway, logs, backend);
 }
 
