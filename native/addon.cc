@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 
 #include "bridge.h"
 #include "bridge_values.h"
@@ -278,6 +279,18 @@ napi_value Describe(napi_env env, napi_callback_info /*info*/) {
   return rows;
 }
 
+// layout() -> [number]: the sizes that both sides must agree on, so that a stale addon is refused instead of aborting
+napi_value Layout(napi_env env, napi_callback_info /*info*/) {
+  constexpr uint32_t kLayout[] = {kLayoutVersion, static_cast<uint32_t>(ControlWord::kWords), kEventDescriptors,
+                                  kEventBytes,    kCommandWords,                            kSlots};
+  napi_value numbers;
+  CHECK(napi_create_array(env, &numbers) == napi_ok);
+  for (uint32_t i = 0; i < std::size(kLayout); ++i) {
+    CHECK(napi_set_element(env, numbers, i, values::Make(env, kLayout[i])) == napi_ok);
+  }
+  return numbers;
+}
+
 napi_value Init(napi_env env, napi_value exports) {
   struct Export {
     const char* name;
@@ -298,6 +311,7 @@ napi_value Init(napi_env env, napi_value exports) {
       {"refBlock", RefBlock},
       {"makeBlock", MakeBlock},
       {"describe", Describe},
+      {"layout", Layout},
   };
   for (const Export& entry : kExports) {
     napi_value function;

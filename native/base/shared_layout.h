@@ -123,6 +123,8 @@ struct CloseCommand {
   uint32_t reason;
 };
 
+// Raised when a word, an event or a command changes its meaning.
+inline constexpr uint32_t kLayoutVersion = 1;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

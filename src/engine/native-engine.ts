@@ -27,6 +27,7 @@ import {
   EVENT_BYTES,
   EVENT_DESCRIPTORS,
   EventKind,
+  LAYOUT,
   SLOTS,
 } from './native.js';
 import { type HandlerEntry, NativeConnection } from './native-connection.js';
@@ -512,6 +513,9 @@ export function createNativeEngine(
   const loaded = loadAddon();
   if (loaded.error !== undefined) return { reason: loaded.error };
   const addon = loaded.addon as Addon;
+  if (String(addon.layout?.()) !== String(LAYOUT)) {
+    return { reason: `the native engine at ${loaded.path} is of another version: build it again (npm run build:native)` };
+  }
   const reactors = resolveReactors(options.reactors ?? 'auto');
   const memory = Array.from({ length: Math.max(1, reactors) }, allocateRings);
   const events = { take: () => {} };

@@ -93,6 +93,8 @@ export interface Addon {
   refBlock(low: number, high: number): void;
   /** Copies bytes into a new block, whose address it writes to `address`; false: out of memory. */
   makeBlock(bytes: Uint8Array, start: number, end: number, address: Uint32Array): boolean;
+  /** What both sides must agree on; compare with `LAYOUT`. */
+  layout(): number[];
   /** What of io_uring this machine has, found by trying. */
   describe(): { name: string; found: boolean; sentence: string }[];
 }
@@ -138,6 +140,9 @@ export const EVENT_DESCRIPTORS = 16384;
 export const EVENT_BYTES = 1 << 20;
 export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
+
+/** Version, control words, descriptors, event bytes, command words, slots. */
+export const LAYOUT: readonly number[] = [1, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;
