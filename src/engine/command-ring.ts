@@ -224,6 +224,6 @@ export class CommandRing {
       if (place < 0) break;
       this.#words.set(spilled[done], place);
     }
-    this.#spilled = done === spilled.length ? [] : spilled.slice(done);
+    if (done < spilled.length) this.#spilled = done === 0 ? spilled : spilled.slice(done);
   }
 }

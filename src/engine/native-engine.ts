@@ -144,8 +144,11 @@ export class NativeEngine implements Engine {
     this.name = created.driver;
     this.reason = created.reason;
     this.reactors = reactors;
+    // A command may stay behind; outside of a turn nothing else would come back for it.
     const flush = () => {
-      if (this.#running > 0) addon.flushCommands(this.#handle);
+      if (this.#running === 0) return;
+      addon.flushCommands(this.#handle);
+      if (!this.inTurn) this.#releaseLater();
     };
     this.#rings = memory.map((rings, index) => new ReactorRings(index, rings, flush));
     this.#running = memory.length;
@@ -344,12 +347,16 @@ export class NativeEngine implements Engine {
       manyWait = rings[i].releaseTaken(rings) || manyWait || rings[i].commands.hasSpilled;
     }
     this.batchPassedOn = false;
-    if (!manyWait || this.#releaseScheduled) return;
+    if (manyWait) this.#releaseLater();
+  }
+
+  #releaseLater(): void {
+    if (this.#releaseScheduled) return;
     this.#releaseScheduled = true;
     setImmediate(() => {
       this.#releaseScheduled = false;
       if (this.#running === 0) return;
-      for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
+      for (let i = 0; i < this.#rings.length; i++) this.#rings[i].commands.publish();
       this.#release();
     });
   }
