@@ -81,6 +81,12 @@ void Bridge::Hold(napi_value value) {
 }
 
 bool Bridge::StartHandles(std::string* error) {
+  // Before the handles: where the reactors cannot start there must be none, the loop would hold on to them. Nobody
+  // rings yet, since there is nothing to tell.
+  if (const int status = group_.Start(external_loop_); status < 0) {
+    *error = std::string("the reactor could not start: ") + uv_strerror(status);
+    return false;
+  }
   uv_loop_t* loop;
   CHECK(napi_get_uv_event_loop(env_, &loop) == napi_ok);
   CHECK(uv_async_init(loop, &doorbell_, [](uv_async_t* h) { static_cast<Bridge*>(h->data)->OnDoorbell(); }) == 0);
@@ -88,8 +94,7 @@ bool Bridge::StartHandles(std::string* error) {
   CHECK(uv_idle_init(loop, &idle_) == 0);
   doorbell_.data = prepare_.data = idle_.data = this;
   open_handles_ = 3;
-  const int status = group_.Start(external_loop_);
-  if (status == 0 && external_loop_) {
+  if (external_loop_) {
     CHECK(uv_poll_init(loop, &poll_, group_.reactor(0).driver().PollFd()) == 0);
     poll_.data = this;
     ++open_handles_;
@@ -101,9 +106,7 @@ bool Bridge::StartHandles(std::string* error) {
   uv_unref(reinterpret_cast<uv_handle_t*>(&doorbell_));
   uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
   uv_unref(reinterpret_cast<uv_handle_t*>(&idle_));
-  if (status == 0) return true;
-  *error = std::string("the reactor could not start: ") + uv_strerror(status);
-  return false;
+  return true;
 }
 
 // --- Node's loop calls in
