@@ -59,6 +59,8 @@ void Reactor::Tick(bool may_block) {
     driver_->Submit();
   }
   now_ms_ = clock_();
+  // Once more: what was asked for while we slept (a pause) comes before what was received meanwhile.
+  if (may_block) TakeCommands();
   ReapAndDispatch();
   wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
   RunReady();

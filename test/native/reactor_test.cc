@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <functional>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "connection.h"
 #include "driver/epoll_driver.h"
@@ -150,6 +152,37 @@ TEST_CASE("The doorbell rings only while JavaScript sleeps, and once") {
     bed.Turn();
     CHECK(bed.js.listeners_closed == std::vector<uint32_t>{1, 2, 3});
   });
+}
+
+class HookedDriver final : public MeanDriver {
+ public:
+  using MeanDriver::MeanDriver;
+  void Wait() override {
+    if (before_wait) std::exchange(before_wait, nullptr)();
+    MeanDriver::Wait();
+  }
+  std::function<void()> before_wait;
+};
+
+TEST_CASE("A pause that JavaScript gave while the reactor slept holds for what wakes it") {
+  auto driver = std::make_unique<HookedDriver>(MeanDriverOptions{.late_percent = 0, .lost_more_percent = 0});
+  HookedDriver& hooked = *driver;
+  ReactorBed bed(std::move(driver));
+  std::unique_ptr<Peer> peer;
+  const JsConnection& connection = bed.Open(&peer, bed.Options());
+  bed.Turns(5);
+  hooked.before_wait = [&] {
+    bed.js.Pause(connection);
+    bed.js.Publish();
+    peer->SendFrame("behind the pause");
+    peer->Move();
+  };
+  bed.reactor->Tick(true);
+  bed.Turns(20);
+  CHECK(connection.frames.empty());
+  bed.js.Resume(connection);
+  const bool heard = bed.Until([&] { return connection.frames.size() == 1; });
+  CHECK(heard);
 }
 
 // --- with a thread of its own
