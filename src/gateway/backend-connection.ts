@@ -142,7 +142,7 @@ export class BackendConnection implements TaskCarrier {
   /** `budgetMs` is what remains; the backend is never told 0, which would mean its own default. */
   sendTask(slot: number, now: number, bytes: Uint8Array, start: number, end: number): void {
     const table = this.#table;
-    table.set(slot, Word.carrier, this.#place);
+    table.words[slot + Word.carrier] = this.#place;
     table.setTime(slot, Time.sent, now);
     this.lastUsedMs = now;
     if (!table.has(slot, Flag.noReply)) this.backend.outstanding++;
@@ -151,18 +151,18 @@ export class BackendConnection implements TaskCarrier {
       this.#write(slot, now, bytes, start, end);
     } else {
       table.setTime(slot, Time.sentOffset, Infinity);
-      this.#waiting.push(slot, table.get(slot, Word.generation));
+      this.#waiting.push(slot, table.words[slot + Word.generation]);
     }
   }
 
   abandon(slot: number): void {
     const table = this.#table;
-    table.set(slot, Word.carrier, NO_PLACE);
+    table.words[slot + Word.carrier] = NO_PLACE;
     if (table.time(slot, Time.sentOffset) === Infinity) {
       this.#forgetWaiting(slot);
       return;
     }
-    const id = table.get(slot, Word.linkId);
+    const id = table.words[slot + Word.linkId];
     if (table.has(slot, Flag.noReply)) {
       this.#noReplies.splice(this.#noReplies.indexOf(slot), 1);
       this.#ids.release(id);
@@ -176,7 +176,7 @@ export class BackendConnection implements TaskCarrier {
 
   /** Lets the backend send so many more partial responses of this task. */
   grant(slot: number, responses: number): void {
-    this.#control(Kind.window, 0, this.#table.get(slot, Word.linkId), responses, NO_BYTES, 0, 0);
+    this.#control(Kind.window, 0, this.#table.words[slot + Word.linkId], responses, NO_BYTES, 0, 0);
   }
 
   get awaitsPong(): boolean {
@@ -245,16 +245,19 @@ export class BackendConnection implements TaskCarrier {
     const table = this.#table;
     const lost = this.#takeWaiting();
     this.#ids.forEachSlot((slot) => lost.push(slot));
-    const generations = lost.map((slot) => table.get(slot, Word.generation));
+    const generations = lost.map((slot) => table.words[slot + Word.generation]);
     this.#noReplies = [];
     this.backend.outstanding -= this.#ids.abandoned;
     for (const slot of lost) {
       if (!table.has(slot, Flag.noReply)) this.backend.outstanding--;
-      table.set(slot, Word.carrier, NO_PLACE);
+      table.words[slot + Word.carrier] = NO_PLACE;
     }
     for (let i = 0; i < lost.length; i++) {
       // Losing one task may end others: a client whose request failed is closed, and leaves.
-      if (table.get(lost[i], Word.generation) !== generations[i] || table.get(lost[i], Word.state) !== TaskState.sent)
+      if (
+        table.words[lost[i] + Word.generation] !== generations[i] ||
+        table.words[lost[i] + Word.state] !== TaskState.sent
+      )
         continue;
       this.#events.lost(this, lost[i], table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel);
     }
@@ -264,13 +267,13 @@ export class BackendConnection implements TaskCarrier {
 
   #write(slot: number, now: number, bytes: Uint8Array, start: number, end: number): void {
     const table = this.#table;
-    const flags = table.get(slot, Word.flags) & 0xff;
+    const flags = table.words[slot + Word.flags] & 0xff;
     const id = this.#ids.acquire(slot);
     const remainingMs = Math.min(0xffffffff, Math.max(1, Math.ceil(table.time(slot, Time.deadline) - now)));
-    table.set(slot, Word.linkId, id);
+    table.words[slot + Word.linkId] = id;
     table.setTime(slot, Time.sentOffset, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
-    writeHeader(scratch, end - start, Kind.request, flags, table.get(slot, Word.route), id, remainingMs);
+    writeHeader(scratch, end - start, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
     this.#offset += HEADER_BYTES + end - start;
     if (!this.connection!.sendFrame(scratch, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
@@ -305,7 +308,7 @@ export class BackendConnection implements TaskCarrier {
   #final(id: number, slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     this.#ids.release(id);
     this.backend.outstanding--;
-    this.#table.set(slot, Word.carrier, NO_PLACE);
+    this.#table.words[slot + Word.carrier] = NO_PLACE;
     this.#events.answered(this, slot, status, flags, bytes, start, end);
     this.#closeIfRetired();
   }
@@ -397,7 +400,13 @@ export class BackendConnection implements TaskCarrier {
   #sendWaiting(now: number): void {
     for (const slot of this.#takeWaiting()) {
       const table = this.#table;
-      this.#write(slot, now, table.bytesOf(slot)!, table.get(slot, Word.keptStart), table.get(slot, Word.keptEnd));
+      this.#write(
+        slot,
+        now,
+        table.bytesOf(slot)!,
+        table.words[slot + Word.keptStart],
+        table.words[slot + Word.keptEnd],
+      );
     }
   }
 
@@ -407,7 +416,10 @@ export class BackendConnection implements TaskCarrier {
     const slots: number[] = [];
     for (let i = 0; i < this.#waiting.length; i += 2) {
       const slot = this.#waiting[i];
-      if (table.get(slot, Word.generation) === this.#waiting[i + 1] && table.get(slot, Word.carrier) === this.#place)
+      if (
+        table.words[slot + Word.generation] === this.#waiting[i + 1] &&
+        table.words[slot + Word.carrier] === this.#place
+      )
         slots.push(slot);
     }
     this.#waiting = [];
@@ -415,7 +427,7 @@ export class BackendConnection implements TaskCarrier {
   }
 
   #forgetWaiting(slot: number): void {
-    const generation = this.#table.get(slot, Word.generation);
+    const generation = this.#table.words[slot + Word.generation];
     for (let i = 0; i < this.#waiting.length; i += 2) {
       if (this.#waiting[i] === slot && this.#waiting[i + 1] === generation) this.#waiting.splice(i, 2);
     }
@@ -425,8 +437,8 @@ export class BackendConnection implements TaskCarrier {
   #finishNoReplies(slots: number[]): void {
     const table = this.#table;
     for (const slot of slots) {
-      this.#ids.release(table.get(slot, Word.linkId));
-      table.set(slot, Word.carrier, NO_PLACE);
+      this.#ids.release(table.words[slot + Word.linkId]);
+      table.words[slot + Word.carrier] = NO_PLACE;
       this.#events.left(this, slot);
     }
     this.#closeIfRetired();

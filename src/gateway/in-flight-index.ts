@@ -37,7 +37,11 @@ export class InFlightIndex {
     for (let at = hash & mask; ; at = (at + ENTRY) & mask) {
       const slot = entries[at + 1] - 1;
       if (slot === -1) return -1;
-      if (entries[at] === hash && table.get(slot, Word.clientId) === id && table.get(slot, Word.owner) === owner) {
+      if (
+        entries[at] === hash &&
+        table.words[slot + Word.clientId] === id &&
+        table.words[slot + Word.owner] === owner
+      ) {
         return slot;
       }
     }
@@ -83,7 +87,7 @@ export class InFlightIndex {
   }
 
   #hashOf(slot: number): number {
-    return this.#hash(this.#table.get(slot, Word.owner), this.#table.get(slot, Word.clientId));
+    return this.#hash(this.#table.words[slot + Word.owner], this.#table.words[slot + Word.clientId]);
   }
 
   /** Two rounds of murmur3's finalizer. */

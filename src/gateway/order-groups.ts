@@ -1,6 +1,6 @@
 /** Routes with `orderBy`: one task in flight per key, the others wait in order. A group exists only while it has a task. */
 import { TaskQueue } from './queue.js';
-import { Mark, type TaskGroup, type TaskTable } from './task-table.js';
+import { Mark, SLOT_SHIFT, type TaskGroup, type TaskTable } from './task-table.js';
 
 class OrderGroup implements TaskGroup {
   readonly waiting: TaskQueue;
@@ -19,7 +19,7 @@ class OrderGroup implements TaskGroup {
   }
 
   leave(slot: number): number {
-    this.#table.order[slot] = undefined;
+    this.#table.order[slot >> SLOT_SHIFT] = undefined;
     if (this.holder !== slot) return -1;
     this.holder = this.waiting.head;
     if (this.holder === -1) this.#groups.forget(this.#key);
@@ -47,7 +47,7 @@ export class OrderGroups {
       group = new OrderGroup(this, key, slot, this.#table);
       this.#groups.set(key, group);
     }
-    this.#table.order[slot] = group;
+    this.#table.order[slot >> SLOT_SHIFT] = group;
     this.#table.mark(slot, Mark.ordered);
     return group.holder === slot;
   }

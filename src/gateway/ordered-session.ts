@@ -131,11 +131,11 @@ export class OrderedSession extends Session {
   #deliverHeld(): void {
     const { relay, config } = this.context;
     const { table } = relay;
-    while (!this.left && this.firstTask !== -1 && table.get(this.firstTask, Word.state) === TaskState.done) {
+    while (!this.left && this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done) {
       const slot = this.firstTask;
       const bytes = table.bytesOf(slot)!;
-      const start = table.get(slot, Word.keptStart);
-      const end = table.get(slot, Word.keptEnd);
+      const start = table.words[slot + Word.keptStart];
+      const end = table.words[slot + Word.keptEnd];
       const status = table.rare(slot, Rare.status);
       this.#heldBytes -= end - start + HELD_OVERHEAD_BYTES;
       relay.release(slot);

@@ -1,6 +1,6 @@
 /** Tasks that wait, first in first out: an intrusive list over the slots of the task table, so waiting costs no memory. */
 import { check } from './check.js';
-import { Rare, type TaskTable } from './task-table.js';
+import { Rare, SLOT_SHIFT, type TaskTable } from './task-table.js';
 
 export class TaskQueue {
   readonly #table: TaskTable;
@@ -41,20 +41,20 @@ export class TaskQueue {
   /** From any place: a task may be cancelled or expire while it waits. */
   remove(slot: number): void {
     const table = this.#table;
-    check(table.queue[slot] === this, 'a task is removed from the queue it waits in');
+    check(table.queue[slot >> SLOT_SHIFT] === this, 'a task is removed from the queue it waits in');
     const next = table.rare(slot, Rare.queueNext);
     const previous = table.rare(slot, Rare.queuePrevious);
     if (previous === -1) this.#head = next;
     else table.setRare(previous, Rare.queueNext, next);
     if (next === -1) this.#tail = previous;
     else table.setRare(next, Rare.queuePrevious, previous);
-    table.queue[slot] = undefined;
+    table.queue[slot >> SLOT_SHIFT] = undefined;
     this.size--;
   }
 
   #claim(slot: number): void {
-    check(this.#table.queue[slot] === undefined, 'a task waits in one queue');
-    this.#table.queue[slot] = this;
+    check(this.#table.queue[slot >> SLOT_SHIFT] === undefined, 'a task waits in one queue');
+    this.#table.queue[slot >> SLOT_SHIFT] = this;
     this.size++;
   }
 }

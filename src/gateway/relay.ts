@@ -15,7 +15,7 @@ import { NO_PLACE } from './places.js';
 import type { Pool } from './pool.js';
 import type { TaskQueue } from './queue.js';
 import { Sentence } from './sentence.js';
-import { AttemptEnd, Mark, Rare, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
+import { AttemptEnd, Mark, Rare, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
 import { Outcome, Tracker } from './tracker.js';
 
 interface Waiting {
@@ -108,10 +108,11 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const slot = this.tracker.receive();
     table.own(slot, owner);
-    table.set(slot, Word.clientId, clientId);
-    table.set(slot, Word.route, route);
-    table.set(slot, Word.flags, flags);
-    table.set(slot, Word.key, key);
+    const { words } = table;
+    words[slot + Word.clientId] = clientId;
+    words[slot + Word.route] = route;
+    words[slot + Word.flags] = flags;
+    words[slot + Word.key] = key;
     table.setTime(slot, Time.received, this.#engine.now());
     return slot;
   }
@@ -124,7 +125,7 @@ export class Relay implements LinkEvents {
   submit(slot: number, budgetMs: number, bytes: Uint8Array, start: number, end: number, keyed: boolean): void {
     const { table } = this;
     const now = table.time(slot, Time.received);
-    const route = this.#routes[table.get(slot, Word.route)];
+    const route = this.#routes[table.words[slot + Word.route]];
     if (route === undefined) {
       this.#refuse(slot, Status.NOT_FOUND, Sentence.unknownRoute);
       return;
@@ -137,9 +138,9 @@ export class Relay implements LinkEvents {
     pool.budget.onRequest(now);
     const deadline = now + (budgetMs === 0 ? pool.config.deadlineMs : budgetMs);
     table.setTime(slot, Time.deadline, deadline);
-    this.#wheel.arm(slot, deadline);
+    this.#wheel.arm(slot >> SLOT_SHIFT, deadline);
     if (route.orderBy !== 'none' && !this.#mayGo(slot, route, keyed)) {
-      this.#enqueue(slot, table.order[slot]!.waiting, bytes, start, end);
+      this.#enqueue(slot, table.order[slot >> SLOT_SHIFT]!.waiting, bytes, start, end);
       return;
     }
     const queue = pool.queueFor(end - start);
@@ -162,8 +163,8 @@ export class Relay implements LinkEvents {
   leave(owner: TaskOwner): void {
     const { table } = this;
     for (let slot = owner.firstTask; slot !== -1; ) {
-      const next = table.get(slot, Word.ownerNext);
-      const state = table.get(slot, Word.state);
+      const next = table.words[slot + Word.ownerNext];
+      const state = table.words[slot + Word.state];
       if (state === TaskState.done) this.release(slot);
       else if (state === TaskState.sent && table.has(slot, Flag.noReply)) table.disown(slot);
       else this.#cancelSilently(slot);
@@ -182,15 +183,14 @@ export class Relay implements LinkEvents {
   /** The owner's last word on a settled task: the slot is free. */
   release(slot: number): void {
     if (this.table.has(slot, Mark.indexed)) this.inFlight.remove(slot);
-    this.table.disown(slot);
     this.table.release(slot);
   }
 
   /** The owner takes partial responses again. */
   grantMore(owner: TaskOwner): void {
     const { table } = this;
-    for (let slot = owner.firstTask; slot !== -1; slot = table.get(slot, Word.ownerNext)) {
-      if (table.get(slot, Word.state) === TaskState.sent && table.has(slot, Mark.partialSent)) this.#grant(slot);
+    for (let slot = owner.firstTask; slot !== -1; slot = table.words[slot + Word.ownerNext]) {
+      if (table.words[slot + Word.state] === TaskState.sent && table.has(slot, Mark.partialSent)) this.#grant(slot);
     }
   }
 
@@ -227,7 +227,7 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const { backend } = link;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.get(slot, Word.route)]!;
+    const { pool } = this.#routes[table.words[slot + Word.route]]!;
     const refused = status !== Status.OK && (flags & Flag.notExecuted) !== 0;
     table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
     if (status === Status.OK) backend.onSuccess(now - table.time(slot, Time.sent), now);
@@ -263,7 +263,7 @@ export class Relay implements LinkEvents {
   lost(link: BackendConnection, slot: number, unsent: boolean): void {
     const { table } = this;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.get(slot, Word.route)]!;
+    const { pool } = this.#routes[table.words[slot + Word.route]]!;
     table.endAttempt(slot, unsent ? AttemptEnd.unsent : AttemptEnd.broken);
     if (!unsent) table.mark(slot, Mark.everSent);
     const repeatable = unsent || table.has(slot, Flag.idempotent);
@@ -317,15 +317,15 @@ export class Relay implements LinkEvents {
   ): boolean {
     const { table } = this;
     const length = end - start;
-    const link = pool.pick(table.get(slot, Word.key), length, now, exclude);
+    const link = pool.pick(table.words[slot + Word.key], length, now, exclude);
     if (link === undefined) return false;
     if (length > link.maxRequestBytes) {
       this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.requestTooLong);
       return true;
     }
     if ((pool.retries && length <= limits.maxRetainedBytes) || !link.isOpen) this.#keep(slot, bytes, start, end);
-    else if (table.get(slot, Word.kept) !== NO_PLACE) table.drop(slot);
-    table.set(slot, Word.state, TaskState.sent);
+    else if (table.words[slot + Word.kept] !== NO_PLACE) table.drop(slot);
+    table.words[slot + Word.state] = TaskState.sent;
     table.beginAttempt(slot, link.backend.index);
     link.sendTask(slot, now, bytes, start, end);
     return true;
@@ -333,7 +333,7 @@ export class Relay implements LinkEvents {
 
   #keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
     const { table } = this;
-    if (table.get(slot, Word.kept) !== NO_PLACE) return;
+    if (table.words[slot + Word.kept] !== NO_PLACE) return;
     const kept = this.#engine.keep(bytes, start, end);
     table.keep(slot, kept.bytes, kept.start, kept.start + (end - start));
   }
@@ -344,8 +344,8 @@ export class Relay implements LinkEvents {
 
   #mayRetry(slot: number, pool: Pool, now: number): boolean {
     const { table } = this;
-    if (this.#closed || table.get(slot, Word.kept) === NO_PLACE || table.has(slot, Mark.partialSent)) return false;
-    if (table.get(slot, Word.attempts) >= pool.config.retries.maxAttempts) return false;
+    if (this.#closed || table.words[slot + Word.kept] === NO_PLACE || table.has(slot, Mark.partialSent)) return false;
+    if (table.words[slot + Word.attempts] >= pool.config.retries.maxAttempts) return false;
     if (now >= table.time(slot, Time.deadline)) return false;
     if (pool.budget.tryRetry(now)) return true;
     this.counters.retriesDenied++;
@@ -361,7 +361,15 @@ export class Relay implements LinkEvents {
   #sendKept(slot: number, pool: Pool, exclude: number, now: number): boolean {
     const { table } = this;
     const bytes = table.bytesOf(slot)!;
-    return this.#send(slot, pool, now, exclude, bytes, table.get(slot, Word.keptStart), table.get(slot, Word.keptEnd));
+    return this.#send(
+      slot,
+      pool,
+      now,
+      exclude,
+      bytes,
+      table.words[slot + Word.keptStart],
+      table.words[slot + Word.keptEnd],
+    );
   }
 
   // Waiting.
@@ -369,7 +377,7 @@ export class Relay implements LinkEvents {
   #mayGo(slot: number, route: Route, keyed: boolean): boolean {
     const { table } = this;
     const byKey = route.orderBy === 'key' && keyed;
-    const key = byKey ? table.get(slot, Word.key) >>> 0 : CLIENT_KEYS + (table.ownerOf(slot)!.number >>> 0);
+    const key = byKey ? table.words[slot + Word.key] >>> 0 : CLIENT_KEYS + (table.ownerOf(slot)!.number >>> 0);
     return route.groups.enter(slot, key);
   }
 
@@ -398,7 +406,7 @@ export class Relay implements LinkEvents {
 
   #wait(slot: number, queue: Waiting): void {
     const { table } = this;
-    table.set(slot, Word.state, TaskState.queued);
+    table.words[slot + Word.state] = TaskState.queued;
     queue.push(slot);
     this.queued++;
     this.queuedBytes += this.#length(slot);
@@ -408,7 +416,7 @@ export class Relay implements LinkEvents {
 
   #unwait(slot: number): void {
     const { table } = this;
-    table.queue[slot]?.remove(slot);
+    table.queue[slot >> SLOT_SHIFT]?.remove(slot);
     this.queued--;
     this.queuedBytes -= this.#length(slot);
     const owner = table.ownerOf(slot);
@@ -419,7 +427,7 @@ export class Relay implements LinkEvents {
 
   /** Of the payload kept. */
   #length(slot: number): number {
-    return this.table.get(slot, Word.keptEnd) - this.table.get(slot, Word.keptStart);
+    return this.table.words[slot + Word.keptEnd] - this.table.words[slot + Word.keptStart];
   }
 
   #pumpAll(): void {
@@ -443,7 +451,7 @@ export class Relay implements LinkEvents {
     while (queue.size > 0) {
       const slot = queue.head;
       if (!this.#sendKept(slot, pool, -1, now)) return;
-      if (table.queue[slot] === queue) this.#unwait(slot);
+      if (table.queue[slot >> SLOT_SHIFT] === queue) this.#unwait(slot);
     }
   }
 
@@ -456,10 +464,11 @@ export class Relay implements LinkEvents {
 
   // Ending.
 
-  readonly #expire = (slot: number): void => {
+  readonly #expire = (index: number): void => {
     const { table } = this;
+    const slot = index << SLOT_SHIFT;
     const now = this.#engine.now();
-    const sent = table.get(slot, Word.state) === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
+    const sent = table.words[slot + Word.state] === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
     if (!sent && !table.has(slot, Mark.everSent)) {
       this.#finish(slot, Outcome.timedOut, Status.UNAVAILABLE, Flag.notExecuted, Sentence.neverSent);
       return;
@@ -494,7 +503,7 @@ export class Relay implements LinkEvents {
   /** From the queue or the link it is in. */
   #detach(slot: number, outcome: number): void {
     const { table } = this;
-    const state = table.get(slot, Word.state);
+    const state = table.words[slot + Word.state];
     if (state === TaskState.queued) {
       this.#unwait(slot);
       return;
@@ -508,16 +517,16 @@ export class Relay implements LinkEvents {
   #settle(slot: number, outcome: number, status: number, now: number): void {
     const { table } = this;
     this.tracker.settle(slot, outcome, status, now);
-    this.#wheel.cancel(slot);
-    if (table.get(slot, Word.kept) !== NO_PLACE) table.drop(slot);
+    this.#wheel.cancel(slot >> SLOT_SHIFT);
+    if (table.words[slot + Word.kept] !== NO_PLACE) table.drop(slot);
     if (table.has(slot, Mark.ordered)) this.#nextInOrder(slot);
   }
 
   /** It goes to the pool's queue, in which it has been counted already, so that a long row of failures is a loop, not a recursion. */
   #nextInOrder(slot: number): void {
-    const next = this.table.order[slot]!.leave(slot);
+    const next = this.table.order[slot >> SLOT_SHIFT]!.leave(slot);
     if (next === -1) return;
-    this.#routes[this.table.get(next, Word.route)]!.pool.queueFor(this.#length(next)).push(next);
+    this.#routes[this.table.words[next + Word.route]]!.pool.queueFor(this.#length(next)).push(next);
   }
 
   #grant(slot: number): void {

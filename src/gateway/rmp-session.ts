@@ -33,8 +33,8 @@ export class RmpSession extends Session {
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     const { relay } = this.context;
     const { table } = relay;
-    const route = table.get(slot, Word.route);
-    writeHeader(scratch, end - start, Kind.response, flags, route, table.get(slot, Word.clientId), status);
+    const route = table.words[slot + Word.route];
+    writeHeader(scratch, end - start, Kind.response, flags, route, table.words[slot + Word.clientId], status);
     relay.release(slot);
     // A client that does not take its answers is not read until it does.
     if (!this.#send(bytes, start, end) && !this.left) this.pause(Pause.congested);
@@ -45,8 +45,8 @@ export class RmpSession extends Session {
       return Sentence.clientTooSlow;
     }
     const { table } = this.context.relay;
-    const route = table.get(slot, Word.route);
-    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, route, table.get(slot, Word.clientId), 0);
+    const route = table.words[slot + Word.route];
+    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, route, table.words[slot + Word.clientId], 0);
     this.#send(bytes, start, end);
     return undefined;
   }

@@ -1,6 +1,6 @@
 /**
- * All open tasks: a task is a slot, and a slot is the number of a record. Nothing is allocated per task and nothing has to be
- * collected; the arrays double when they are full and never shrink.
+ * All open tasks: a task is a slot, and a slot is the place of its record in `words`. Nothing is allocated per task and
+ * nothing has to be collected; the arrays double when they are full and never shrink.
  *
  * A record is in three parts, by when it is needed: sixteen words of 32 bits that every task writes and reads (one cache line,
  * where an array per field cost a line each), four times, and what only tasks need that wait, stream or fail. References are
@@ -94,12 +94,11 @@ export const Rare = {
   ledger: 4,
 } as const;
 
-/**
- * A record has 16 words, 4 times and 8 rare fields. The accessors below shift by literals and read public arrays because that
- * keeps each within the 27 bytes of bytecode up to which V8 inlines a function whatever its caller's budget: there are some
- * forty such accesses on the way of a task.
- */
-const RECORD = { words: 16, times: 4, rare: 8 } as const;
+/** From a slot to its number among all: a record has 16 words, so slots are multiples of 16. */
+export const SLOT_SHIFT = 4;
+const SLOT_STEP = 1 << SLOT_SHIFT;
+const TIMES = 4;
+const RARE_FIELDS = 8;
 
 /** The client a task belongs to, as far as the way of the task needs it. */
 export interface TaskOwner {
@@ -163,9 +162,10 @@ export class TaskTable {
   readonly queue: (TaskWaiting | undefined)[] = [];
   readonly order: (TaskGroup | undefined)[] = [];
 
-  words = new Int32Array(INITIAL_CAPACITY * RECORD.words);
-  times = new Float64Array(INITIAL_CAPACITY * RECORD.times);
-  rareFields = new Int32Array(INITIAL_CAPACITY * RECORD.rare);
+  /** Read and written in place, `words[slot + Word.…]`: V8 spends its budget for inlining on what an accessor would do. */
+  words = new Int32Array(INITIAL_CAPACITY * SLOT_STEP);
+  times = new Float64Array(INITIAL_CAPACITY * TIMES);
+  rareFields = new Int32Array(INITIAL_CAPACITY * RARE_FIELDS);
   #free = new Int32Array(INITIAL_CAPACITY);
   #freeCount = 0;
   readonly #onGrow: (capacity: number) => void;
@@ -177,47 +177,40 @@ export class TaskTable {
     this.#fillLists(0, INITIAL_CAPACITY);
   }
 
-  // A field of a record, named by Word, Time or Rare.
-
-  get(slot: number, word: number): number {
-    return this.words[(slot << 4) + word];
-  }
-
-  set(slot: number, word: number, value: number): void {
-    this.words[(slot << 4) + word] = value;
-  }
+  // Four times and eight rare fields per slot. Public arrays and literal shifts keep these four below the 27 bytes of bytecode
+  // up to which V8 inlines a function whatever its caller's budget.
 
   time(slot: number, time: number): number {
-    return this.times[(slot << 2) + time];
+    return this.times[(slot >> 2) + time];
   }
 
   setTime(slot: number, time: number, value: number): void {
-    this.times[(slot << 2) + time] = value;
+    this.times[(slot >> 2) + time] = value;
   }
 
   rare(slot: number, field: number): number {
-    return this.rareFields[(slot << 3) + field];
+    return this.rareFields[(slot >> 1) + field];
   }
 
   setRare(slot: number, field: number, value: number): void {
-    this.rareFields[(slot << 3) + field] = value;
+    this.rareFields[(slot >> 1) + field] = value;
   }
 
   /** `flag`: of the protocol or a mark. */
   has(slot: number, flag: number): boolean {
-    return (this.words[(slot << 4) + Word.flags] & flag) !== 0;
+    return (this.words[slot + Word.flags] & flag) !== 0;
   }
 
   mark(slot: number, mark: number): void {
-    this.words[(slot << 4) + Word.flags] |= mark;
+    this.words[slot + Word.flags] |= mark;
   }
 
   ownerOf(slot: number): TaskOwner | undefined {
-    return this.owners.at(this.get(slot, Word.owner));
+    return this.owners.at(this.words[slot + Word.owner]);
   }
 
   carrierOf(slot: number): TaskCarrier | undefined {
-    return this.carriers.at(this.get(slot, Word.carrier));
+    return this.carriers.at(this.words[slot + Word.carrier]);
   }
 
   /** A slot without owner, link and bytes. What else its record holds is the last task's: who needs it writes it first. */
@@ -225,24 +218,24 @@ export class TaskTable {
     if (this.#freeCount === 0) this.#grow();
     const slot = this.#free[--this.#freeCount];
     const words = this.words;
-    const at = slot << 4;
-    words[at + Word.state] = TaskState.received;
-    words[at + Word.flags] = 0;
-    words[at + Word.owner] = NO_PLACE;
-    words[at + Word.carrier] = NO_PLACE;
-    words[at + Word.attempts] = 0;
-    words[at + Word.kept] = NO_PLACE;
+    words[slot + Word.state] = TaskState.received;
+    words[slot + Word.flags] = 0;
+    words[slot + Word.owner] = NO_PLACE;
+    words[slot + Word.carrier] = NO_PLACE;
+    words[slot + Word.attempts] = 0;
+    words[slot + Word.kept] = NO_PLACE;
     this.size++;
     return slot;
   }
 
+  /** Its owner loses it too. */
   release(slot: number): void {
     const words = this.words;
-    const at = slot << 4;
-    check(words[at + Word.state] !== TaskState.free, 'a task slot is released once');
-    words[at + Word.state] = TaskState.free;
-    words[at + Word.generation]++;
-    if (words[at + Word.kept] !== NO_PLACE) this.drop(slot);
+    check(words[slot + Word.state] !== TaskState.free, 'a task slot is released once');
+    if (words[slot + Word.owner] !== NO_PLACE) this.disown(slot);
+    words[slot + Word.state] = TaskState.free;
+    words[slot + Word.generation]++;
+    if (words[slot + Word.kept] !== NO_PLACE) this.drop(slot);
     this.#free[this.#freeCount++] = slot;
     this.size--;
   }
@@ -251,13 +244,12 @@ export class TaskTable {
   own(slot: number, owner: TaskOwner): void {
     if (owner.place === NO_PLACE) owner.place = this.owners.add(owner);
     const words = this.words;
-    const at = slot << 4;
     const last = owner.lastTask;
-    words[at + Word.owner] = owner.place;
-    words[at + Word.ownerPrevious] = last;
-    words[at + Word.ownerNext] = -1;
+    words[slot + Word.owner] = owner.place;
+    words[slot + Word.ownerPrevious] = last;
+    words[slot + Word.ownerNext] = -1;
     if (last === -1) owner.firstTask = slot;
-    else words[(last << 4) + Word.ownerNext] = slot;
+    else words[last + Word.ownerNext] = slot;
     owner.lastTask = slot;
     owner.openTasks++;
   }
@@ -266,14 +258,13 @@ export class TaskTable {
     const owner = this.ownerOf(slot);
     if (owner === undefined) return;
     const words = this.words;
-    const at = slot << 4;
-    const next = words[at + Word.ownerNext];
-    const previous = words[at + Word.ownerPrevious];
+    const next = words[slot + Word.ownerNext];
+    const previous = words[slot + Word.ownerPrevious];
     if (previous === -1) owner.firstTask = next;
-    else words[(previous << 4) + Word.ownerNext] = next;
+    else words[previous + Word.ownerNext] = next;
     if (next === -1) owner.lastTask = previous;
-    else words[(next << 4) + Word.ownerPrevious] = previous;
-    words[at + Word.owner] = NO_PLACE;
+    else words[next + Word.ownerPrevious] = previous;
+    words[slot + Word.owner] = NO_PLACE;
     owner.openTasks--;
   }
 
@@ -287,50 +278,50 @@ export class TaskTable {
   /** `bytes[start, end)` belong to the task from here on: nobody writes them. */
   keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
     const words = this.words;
-    const at = slot << 4;
-    if (words[at + Word.kept] !== NO_PLACE) this.drop(slot);
-    words[at + Word.kept] = this.kept.hold(bytes);
-    words[at + Word.keptStart] = start;
-    words[at + Word.keptEnd] = end;
+    if (words[slot + Word.kept] !== NO_PLACE) this.drop(slot);
+    words[slot + Word.kept] = this.kept.hold(bytes);
+    words[slot + Word.keptStart] = start;
+    words[slot + Word.keptEnd] = end;
   }
 
   /** Bytes of the task, of which `Word.keptStart` and `keptEnd` are its part. */
   bytesOf(slot: number): Uint8Array | undefined {
-    return this.kept.at(this.get(slot, Word.kept));
+    return this.kept.at(this.words[slot + Word.kept]);
   }
 
   drop(slot: number): void {
-    this.kept.drop(this.get(slot, Word.kept));
-    this.set(slot, Word.kept, NO_PLACE);
+    this.kept.drop(this.words[slot + Word.kept]);
+    this.words[slot + Word.kept] = NO_PLACE;
   }
 
   beginAttempt(slot: number, backendIndex: number): void {
-    const attempts = this.get(slot, Word.attempts);
+    const attempts = this.words[slot + Word.attempts];
     if (attempts > 0 && attempts < LEDGER_ENTRIES) {
-      this.setRare(slot, Rare.ledger + attempts - 1, this.get(slot, Word.attempt));
+      this.setRare(slot, Rare.ledger + attempts - 1, this.words[slot + Word.attempt]);
     }
-    this.set(slot, Word.attempts, attempts + 1);
-    this.set(slot, Word.attempt, backendIndex * 16 + AttemptEnd.open);
+    this.words[slot + Word.attempts] = attempts + 1;
+    this.words[slot + Word.attempt] = backendIndex * 16 + AttemptEnd.open;
   }
 
   endAttempt(slot: number, end: number): void {
-    this.set(slot, Word.attempt, (this.get(slot, Word.attempt) & ~15) | end);
+    this.words[slot + Word.attempt] = (this.words[slot + Word.attempt] & ~15) | end;
   }
 
   /** The attempts of a task, oldest first: which backend, and how each ended (a value of `AttemptEnd`). For reports. */
   attemptsOf(slot: number): { backend: number; end: number }[] {
-    const attempts = this.get(slot, Word.attempts);
+    const attempts = this.words[slot + Word.attempts];
     if (attempts === 0) return [];
     const entries = [];
     for (let i = 0; i < Math.min(attempts, LEDGER_ENTRIES) - 1; i++) entries.push(this.rare(slot, Rare.ledger + i));
-    entries.push(this.get(slot, Word.attempt));
+    entries.push(this.words[slot + Word.attempt]);
     return entries.map((entry) => ({ backend: entry >> 4, end: entry & 15 }));
   }
 
   /** Slots whose task has no outcome yet. Safe against releases while it runs. */
   forEachOpen(visit: (slot: number) => void): void {
-    for (let slot = 0; slot < this.capacity; slot++) {
-      const state = this.get(slot, Word.state);
+    const end = this.capacity * SLOT_STEP;
+    for (let slot = 0; slot < end; slot += SLOT_STEP) {
+      const state = this.words[slot + Word.state];
       if (state !== TaskState.free && state !== TaskState.done) visit(slot);
     }
   }
@@ -339,9 +330,9 @@ export class TaskTable {
     const from = this.capacity;
     const to = from * 2;
     this.capacity = to;
-    this.words = widen(this.words, new Int32Array(to * RECORD.words));
-    this.times = widen(this.times, new Float64Array(to * RECORD.times));
-    this.rareFields = widen(this.rareFields, new Int32Array(to * RECORD.rare));
+    this.words = widen(this.words, new Int32Array(to * SLOT_STEP));
+    this.times = widen(this.times, new Float64Array(to * TIMES));
+    this.rareFields = widen(this.rareFields, new Int32Array(to * RARE_FIELDS));
     this.#free = widen(this.#free, new Int32Array(to));
     this.#addFree(from, to);
     this.#fillLists(from, to);
@@ -350,12 +341,12 @@ export class TaskTable {
 
   /** Low slots on top, so that a small load stays in few cache lines. */
   #addFree(from: number, to: number): void {
-    for (let slot = to - 1; slot >= from; slot--) this.#free[this.#freeCount++] = slot;
+    for (let index = to - 1; index >= from; index--) this.#free[this.#freeCount++] = index * SLOT_STEP;
   }
 
   /** Pushed one by one the arrays stay packed: holes would make every read of them slower. */
   #fillLists(from: number, to: number): void {
-    for (let slot = from; slot < to; slot++) {
+    for (let index = from; index < to; index++) {
       this.queue.push(undefined);
       this.order.push(undefined);
     }

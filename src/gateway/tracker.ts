@@ -55,9 +55,9 @@ export class Tracker {
   /** Once per task; the slot stays until its owner releases it. */
   settle(slot: number, outcome: number, status: number, now: number): void {
     const { table } = this;
-    const state = table.get(slot, Word.state);
+    const state = table.words[slot + Word.state];
     check(state !== TaskState.done && state !== TaskState.free, 'a task is settled once');
-    table.set(slot, Word.state, TaskState.done);
+    table.words[slot + Word.state] = TaskState.done;
     this.#open--;
     this.outcomes[outcome]++;
     this.statuses[status < STATUS_PLACES - 1 ? status : STATUS_PLACES - 1]++;

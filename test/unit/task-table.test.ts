@@ -9,6 +9,7 @@ import { TaskQueue } from '../../src/gateway/queue.js';
 import {
   AttemptEnd,
   LEDGER_ENTRIES,
+  SLOT_SHIFT,
   type TaskOwner,
   TaskState,
   TaskTable,
@@ -22,7 +23,7 @@ function makeOwner(number: number): TaskOwner {
 
 function tasksOf(table: TaskTable, owner: TaskOwner): number[] {
   const slots = [];
-  for (let slot = owner.firstTask; slot !== -1; slot = table.get(slot, Word.ownerNext)) slots.push(slot);
+  for (let slot = owner.firstTask; slot !== -1; slot = table.words[slot + Word.ownerNext]) slots.push(slot);
   return slots;
 }
 
@@ -32,24 +33,24 @@ describe('task table', () => {
     const table = new TaskTable((capacity) => capacities.push(capacity));
     const slots = Array.from({ length: 1_000 }, (_, i) => {
       const slot = table.acquire();
-      table.set(slot, Word.clientId, i);
+      table.words[slot + Word.clientId] = i;
       table.setTime(slot, Time.deadline, i * 2);
       return slot;
     });
     expect(new Set(slots).size).toBe(1_000);
     expect(capacities).toEqual([512, 1_024]);
     for (const [i, slot] of slots.entries()) {
-      expect([table.get(slot, Word.clientId), table.time(slot, Time.deadline)]).toEqual([i, i * 2]);
+      expect([table.words[slot + Word.clientId], table.time(slot, Time.deadline)]).toEqual([i, i * 2]);
     }
   });
 
   test('a released slot is a new generation and holds nothing', () => {
     const table = new TaskTable();
     const slot = table.acquire();
-    const generation = table.get(slot, Word.generation);
+    const generation = table.words[slot + Word.generation];
     table.keep(slot, new Uint8Array(1), 0, 1);
     table.release(slot);
-    expect(table.get(slot, Word.generation)).not.toBe(generation);
+    expect(table.words[slot + Word.generation]).not.toBe(generation);
     expect(table.bytesOf(slot)).toBeUndefined();
     expect(() => table.release(slot)).toThrow('released once');
     expect(table.size).toBe(0);
@@ -96,7 +97,7 @@ describe('task table', () => {
   test('open tasks are those without an outcome', () => {
     const table = new TaskTable();
     const [a, b, c] = [table.acquire(), table.acquire(), table.acquire()];
-    table.set(b, Word.state, TaskState.done);
+    table.words[b + Word.state] = TaskState.done;
     const seen: number[] = [];
     table.forEachOpen((slot) => seen.push(slot));
     expect(seen.sort()).toEqual([a, c].sort());
@@ -154,8 +155,8 @@ describe('in-flight index', () => {
             expect(slot).toBe(model.get(key) ?? -1);
             if (slot === -1) {
               const added = table.acquire();
-              table.set(added, Word.owner, owner);
-              table.set(added, Word.clientId, id);
+              table.words[added + Word.owner] = owner;
+              table.words[added + Word.clientId] = id;
               index.insert(added);
               model.set(key, added);
             } else if (remove) {
@@ -175,14 +176,14 @@ describe('in-flight index', () => {
     const index = new InFlightIndex(table, 7);
     for (let id = 0; id < 4_000; id++) {
       const slot = table.acquire();
-      table.set(slot, Word.owner, 1);
-      table.set(slot, Word.clientId, id);
+      table.words[slot + Word.owner] = 1;
+      table.words[slot + Word.clientId] = id;
       index.insert(slot);
     }
     for (let id = 0; id < 4_000; id += 3) index.remove(index.find(1, id));
     for (let id = 0; id < 4_000; id++) {
       const slot = index.find(1, id);
-      expect(slot === -1 ? -1 : table.get(slot, Word.clientId)).toBe(id % 3 === 0 ? -1 : id);
+      expect(slot === -1 ? -1 : table.words[slot + Word.clientId]).toBe(id % 3 === 0 ? -1 : id);
     }
     expect(index.find(2, 1)).toBe(-1);
   });
@@ -275,13 +276,13 @@ describe('order groups', () => {
     expect(groups.enter(a, 1)).toBe(true);
     for (const slot of [b, c]) {
       expect(groups.enter(slot, 1)).toBe(false);
-      table.order[slot]!.waiting.push(slot);
+      table.order[slot >> SLOT_SHIFT]!.waiting.push(slot);
     }
-    expect(table.order[a]!.leave(a)).toBe(b);
-    table.order[c]!.waiting.remove(c);
-    expect(table.order[c]!.leave(c)).toBe(-1);
+    expect(table.order[a >> SLOT_SHIFT]!.leave(a)).toBe(b);
+    table.order[c >> SLOT_SHIFT]!.waiting.remove(c);
+    expect(table.order[c >> SLOT_SHIFT]!.leave(c)).toBe(-1);
     expect(groups.size).toBe(1);
-    expect(table.order[b]!.leave(b)).toBe(-1);
+    expect(table.order[b >> SLOT_SHIFT]!.leave(b)).toBe(-1);
     expect(groups.size).toBe(0);
   });
 });
