@@ -521,7 +521,9 @@ export function createNativeEngine(
   if (loaded.error !== undefined) return { reason: loaded.error };
   const addon = loaded.addon as Addon;
   if (String(addon.layout?.()) !== String(LAYOUT)) {
-    return { reason: `the native engine at ${loaded.path} is of another version: build it again (npm run build:native)` };
+    return {
+      reason: `the native engine at ${loaded.path} is of another version: build it again (npm run build:native)`,
+    };
   }
   const reactors = resolveReactors(options.reactors ?? 'auto');
   const memory = Array.from({ length: Math.max(1, reactors) }, allocateRings);

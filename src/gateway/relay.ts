@@ -320,7 +320,8 @@ export class Relay implements LinkEvents {
     const link = pool.pick(table.words[slot + Word.key], length, now, exclude);
     if (link === undefined) return false;
     if (length > link.maxRequestBytes) {
-      this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.requestTooLong);
+      // Not RESOURCE_EXHAUSTED, which callers try again: it will not become shorter.
+      this.#refuse(slot, Status.INVALID_ARGUMENT, Sentence.requestTooLong);
       return true;
     }
     if ((pool.retries && length <= limits.maxRetainedBytes) || !link.isOpen) this.#keep(slot, bytes, start, end);

@@ -27,6 +27,18 @@ export interface ClientCounters {
   readonly closeReasons: Map<CloseReason, number>;
 }
 
+/** Ends that an operator wants to see: what a client did wrong, but not that it left, was idle, or what is logged already. */
+const IS_PEERS_FAULT: ReadonlySet<CloseReason> = new Set<CloseReason>([
+  'frame-too-long',
+  'bad-frame',
+  'truncated-frame',
+  'partial-frame-timeout',
+  'write-stalled',
+  'send-buffer-full',
+  'memory-full',
+  'response-buffer-full',
+]);
+
 /** Why a client is not read. */
 export const Pause = { congested: 1, queueFull: 2, pipelined: 4 } as const;
 
@@ -89,7 +101,10 @@ export abstract class Session implements TaskOwner {
     this.#leave();
     const { closeReasons } = this.context.counters;
     closeReasons.set(info.reason, (closeReasons.get(info.reason) ?? 0) + 1);
-    this.context.log('debug', 'client.closed', { client: this.number, reason: info.reason, message: info.message });
+    const { remoteAddress: client } = this.connection;
+    const level = IS_PEERS_FAULT.has(info.reason) ? 'warn' : 'debug';
+    const { reason, message } = info;
+    this.context.log(level, 'client.closed', { listener: this.context.config.name, client, reason, message });
   }
 
   /** Ends the connection; its tasks are cancelled. */

@@ -107,7 +107,7 @@ describe('links', () => {
     const client = world.client();
     world.send(client, { id: 1, payload: 'more than ten bytes' }, { id: 2, payload: 'short' });
     expect(takeFrames(client)).toEqual([
-      expect.objectContaining({ arg: Status.RESOURCE_EXHAUSTED, flags: Flag.notExecuted }),
+      expect.objectContaining({ arg: Status.INVALID_ARGUMENT, flags: Flag.notExecuted }),
     ]);
     expect(world.requests()).toHaveLength(1);
   });
