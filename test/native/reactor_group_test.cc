@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <random>
 #include <thread>
 
@@ -274,6 +275,8 @@ class RefusingDriver final : public MeanDriver {
  public:
   RefusingDriver() : MeanDriver({}) {}
   int Start() override { return -EMFILE; }
+  // It has nothing to submit to.
+  void Submit() override { std::abort(); }
 };
 
 TEST_CASE("An engine that cannot start says why and can be stopped") {
