@@ -38,7 +38,11 @@ export const LIMITS = {
   },
   minLinks: { value: 1, unit: 'links', why: 'per backend, connected ahead: one multiplexed link coalesces best' },
   maxLinks: { value: 4, unit: 'links', why: 'per backend; more only when the others are full' },
-  tasksPerLink: { value: 512, unit: 'tasks', why: 'in flight on every link before a further one is opened' },
+  tasksPerLink: {
+    value: 4096,
+    unit: 'tasks',
+    why: 'in flight on every link before a further one is opened. More links scatter the answers for one client over more sends: relay 500 x 16 costs 0.70 µs per message over 1 link per backend, 0.95 over 4',
+  },
   bulkFrameBytes: {
     value: 262_144,
     unit: 'bytes',

@@ -14,7 +14,7 @@ function stateOf(world: GatewayWorld, index = 0): string {
 
 describe('links', () => {
   test('the minimum is connected ahead; a further one only when the others are full', async () => {
-    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 5_000, links: { min: 2, max: 3 } }] });
+    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 20_000, links: { min: 2, max: 3 } }] });
     expect(world.server().peers).toHaveLength(2);
     const client = world.client();
     world.send(client, ...Array.from({ length: 2 * limits.tasksPerLink }, (_, id) => ({ id })));
@@ -26,7 +26,7 @@ describe('links', () => {
   });
 
   test('links that are not needed any more are closed', async () => {
-    const world = await GatewayWorld.start();
+    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 20_000 }] });
     const client = world.client();
     world.send(client, ...Array.from({ length: limits.tasksPerLink + 2 }, (_, id) => ({ id })));
     expect(world.stats.backends[0].links).toBe(2);
