@@ -620,9 +620,11 @@ void Connection::Close(CloseReason reason) {
   AccountPartial();
   paused_ = blocked_ = false;
   partial_since_ms_ = 0;
-  // A peer that takes nothing is cut by writeStallTimeoutMs; where that is off, by its default.
+  // A peer that takes nothing is cut by writeStallTimeoutMs, one that takes a byte now and then here: what is queued has the
+  // same time as a frame of its length would have to come in.
   const uint64_t stall = options_->write_stall_timeout_ms;
-  close_deadline_ms_ = stall > 0 ? TimingWheel::kNever : reactor_.now_ms() + limits::write_stall_timeout_ms;
+  close_deadline_ms_ = reactor_.now_ms() + (stall > 0 ? stall : limits::write_stall_timeout_ms) +
+                       out_.size() * 1000 / limits::partial_frame_min_rate;
   reactor_.ArmTimer(*this, NextDeadline(reactor_.now_ms()));
   reactor_.MarkDirty(*this);
 }
@@ -714,12 +716,22 @@ uint64_t Connection::NextDeadline(uint64_t now_ms) {
   return next;
 }
 
+// This thread did not come round for so long (in Node's loop: JavaScript was busy): we did not read, nor see what was taken.
+void Connection::ForgiveLateness() {
+  const uint64_t late = reactor_.late_ms();
+  if (late == 0) return;
+  last_active_ms_ += late;
+  if (partial_since_ms_ > 0) partial_since_ms_ += late;
+  if (write_since_ms_ > 0) write_since_ms_ += late;
+}
+
 void Connection::OnTimer(uint64_t now_ms) {
   if (state_ == State::kConnecting) {
     reactor_.counters().Add(Counter::kConnectErrors);
     return Fail(CloseReason::kConnectTimeout, ETIMEDOUT);
   }
   if (now_ms >= close_deadline_ms_) return state_ == State::kLingering ? End() : Abort(CloseReason::kWriteStalled);
+  ForgiveLateness();
   const uint64_t stall = options_->write_stall_timeout_ms;
   if (stall > 0 && write_since_ms_ > 0 && now_ms >= write_since_ms_ + stall) {
     reactor_.counters().Add(Counter::kWriteStalls);

@@ -93,6 +93,7 @@ class Connection final : public OperationOwner {
   bool HasOperations() const { return receive_armed_ || send_pending_ || connect_pending_; }
   uint64_t NextDeadline(uint64_t now_ms);
   uint64_t PartialDeadline() const;
+  void ForgiveLateness();
 
   Reactor& reactor_;
   Fd fd_;

@@ -17,6 +17,8 @@ constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
 // only fills the ring, and its connections have to be paused (relay 500 x 16).
 constexpr size_t kReapBatch = 128;
 constexpr int kReapRounds = 32;
+// A timer this much late was not missed by the kernel or the wheel's granule: nobody called the reactor.
+constexpr uint64_t kLatenessMs = 250;
 }  // namespace
 
 Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMemory& memory, Doorbell doorbell,
@@ -62,7 +64,7 @@ void Reactor::Tick(bool may_block) {
   // Once more: what was asked for while we slept (a pause) comes before what was received meanwhile.
   if (may_block) TakeCommands();
   ReapAndDispatch();
-  wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
+  AdvanceWheel();
   RunReady();
   FlushDirty();
   FinishTurn();
@@ -191,6 +193,12 @@ void Reactor::OnOwnCompletion(Completion& completion) {
     [[maybe_unused]] const ssize_t n = ::read(fd, &count, sizeof count);
   }
   if (!completion.more && !unwatching_) driver_->Watch(completion.data, fd);
+}
+
+void Reactor::AdvanceWheel() {
+  const uint64_t due = wheel_.NextDeadline();
+  late_ms_ = due != TimingWheel::kNever && now_ms_ > due + kLatenessMs ? now_ms_ - due : 0;
+  wheel_.Advance(now_ms_, [this](TimerNode& node) { static_cast<OperationOwner&>(node).OnTimer(now_ms_); });
 }
 
 void Reactor::RunReady() {

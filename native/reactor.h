@@ -87,6 +87,8 @@ class Reactor {
 
   uint32_t index() const { return index_; }
   uint64_t now_ms() const { return now_ms_; }
+  // In this turn's timers: by how much the earliest was missed, when it is more than this thread is ever late by itself.
+  uint64_t late_ms() const { return late_ms_; }
   uint32_t turn() const { return turn_; }
   Driver& driver() { return *driver_; }
   TimingWheel& wheel() { return wheel_; }
@@ -121,6 +123,7 @@ class Reactor {
   void ReapAndDispatch();
   void Dispatch(Completion& completion);
   void OnOwnCompletion(Completion& completion);
+  void AdvanceWheel();
   void RunReady();
   void FlushDirty();
   void PublishEvents();
@@ -141,6 +144,7 @@ class Reactor {
   Timerfd timerfd_;
   Fd wakefd_;
   uint64_t now_ms_ = 0;
+  uint64_t late_ms_ = 0;
   uint32_t turn_ = 0;
 
   std::vector<Slot> slots_;

@@ -16,12 +16,19 @@ export function buildTypeScript() {
 
 function build({ config, out, sources, sourceRoot }) {
   const inputs = sources.flatMap((folder) => filesBelow(folder, (path) => /\.(ts|json)$/.test(path)));
-  const digest = fingerprint([...inputs, config, 'tsconfig.json', 'node_modules/typescript/package.json']);
+  const digest = fingerprint([
+    ...inputs,
+    config,
+    'tsconfig.json',
+    'scripts/inline-constants.mjs',
+    'node_modules/typescript/package.json',
+  ]);
   const stampFile = `${out}/.stamp`;
   if (isStamped(stampFile, digest)) return;
   say(`compiling TypeScript into ${out}/`);
   removeOrphans(out, sourceRoot);
   run(`compiling ${config}`, process.execPath, ['node_modules/typescript/bin/tsc', '-p', config]);
+  if (out === 'dist') run('inlining constants', process.execPath, ['scripts/inline-constants.mjs']);
   stamp(stampFile, digest);
 }
 
