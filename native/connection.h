@@ -90,8 +90,10 @@ class Connection final : public OperationOwner {
   void End();
   void FinishIfOver();
 
+  static bool IsReset(int error);
   bool HasOperations() const { return receive_armed_ || send_pending_ || connect_pending_; }
   uint64_t NextDeadline(uint64_t now_ms);
+  uint64_t StallMs() const;
   uint64_t PartialDeadline() const;
   void ForgiveLateness();
 

@@ -1,0 +1,279 @@
+// Of a connection: received bytes, through the framer, into events.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/tables.gen.h"
+#include "connection.h"
+
+namespace ringway {
+
+namespace {
+// Unframed input that a blocked connection may hold before it is no longer read.
+constexpr size_t kHoldBytes = 256 * 1024;
+}  // namespace
+
+void Connection::OnReceived(Completion& completion) {
+  if (!completion.more) receive_armed_ = receive_stopping_ = false;
+  if (completion.has_data) {
+    const std::span<const uint8_t> bytes = reactor_.driver().Take(completion);
+    if (!bytes.empty()) OnBytes(bytes);
+  } else if (completion.result == 0) {
+    OnPeerFin();
+  } else if (completion.result == -ENOBUFS) {
+    reactor_.counters().Add(Counter::kReceiveBuffersStarved);
+  } else if (completion.result < 0 && completion.result != -ECANCELED && state_ != State::kEnding) {
+    Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result);
+  }
+  if (state_ == State::kEnding) return FinishIfOver();
+  // Armed again in Flush, when the receive buffers of this turn are back with the driver.
+  if (!receive_armed_ && ReceiveWanted()) reactor_.MarkDirty(*this);
+}
+
+void Connection::OnBytes(std::span<const uint8_t> bytes) {
+  last_active_ms_ = reactor_.now_ms();
+  reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
+  if (state_ != State::kOpen || faulted_) {
+    reactor_.counters().Add(Counter::kDroppedBytesAfterClose, bytes.size());
+    if (state_ != State::kLingering) return;
+    lingered_bytes_ += static_cast<uint32_t>(bytes.size());
+    if (lingered_bytes_ > limits::linger_bytes) End();
+    return;
+  }
+  if (paused_ || blocked_) {
+    if (!Keep(bytes, 0)) return;
+    AccountPartial();
+    UpdateReceive();
+    return;
+  }
+  Feed(bytes);
+}
+
+void Connection::OnPeerFin() {
+  if (peer_fin_) return;
+  peer_fin_ = true;
+  if (state_ == State::kOpen && !paused_ && !blocked_ && !faulted_) FinishInput();
+  if (state_ == State::kLingering) End();
+}
+
+// Credit makes connections take turns; room is JavaScript's pace.
+bool Connection::MayDeliver() {
+  if (credit_turn_ != reactor_.turn()) {
+    credit_turn_ = reactor_.turn();
+    credit_frames_ = 0;
+    credit_bytes_ = 0;
+  }
+  if (credit_frames_ < options_->credit_frames && credit_bytes_ < options_->credit_bytes &&
+      reactor_.events().HasRoomForFrame(limits::inline_frame_bytes)) [[likely]] {
+    return true;
+  }
+  blocked_ = true;
+  partial_since_ms_ = 0;
+  reactor_.counters().Add(Counter::kReceivePauses);
+  reactor_.MarkReady(*this);
+  return false;
+}
+
+void Connection::Resume() {
+  if (state_ != State::kOpen || paused_ || faulted_) return;
+  blocked_ = false;
+  Feed({});
+  if (state_ == State::kOpen && !blocked_ && peer_fin_ && !end_told_) FinishInput();
+}
+
+void Connection::Feed(std::span<const uint8_t> bytes) {
+  while (state_ == State::kOpen && !blocked_ && !faulted_) {
+    if (in_.empty()) {
+      bytes = FeedInPlace(bytes);
+      if (!bytes.empty() && !Keep(bytes, partial_frame_bytes_)) return;
+      bytes = {};
+      break;
+    }
+    // Where the frame's size is known only its rest is copied, so that what stands behind it is framed in place.
+    const bool exact = partial_frame_bytes_ > 0 && partial_needed_ > in_.size();
+    const size_t take = exact ? std::min(bytes.size(), partial_needed_ - in_.size()) : bytes.size();
+    if (take > 0) {
+      if (!Keep(bytes.first(take), partial_frame_bytes_)) return;
+      bytes = bytes.subspan(take);
+    }
+    if (!FeedPartial() && bytes.empty()) break;
+  }
+  if (state_ != State::kOpen || faulted_) return;
+  if (blocked_ && !bytes.empty() && !Keep(bytes, 0)) return;
+  if (in_.empty() || blocked_) {
+    partial_since_ms_ = 0;
+  } else if (partial_since_ms_ == 0) {
+    partial_since_ms_ = reactor_.now_ms();
+  }
+  AccountPartial();
+  UpdateReceive();
+}
+
+// Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
+std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes) {
+  while (!bytes.empty() && MayDeliver()) {
+    const FrameResult result = framer_->Next(bytes);
+    const bool delivered = Accept(result, bytes.data());
+    if (state_ != State::kOpen || faulted_) return {};
+    if (!delivered) break;
+    bytes = bytes.subspan(result.consumed);
+  }
+  return bytes;
+}
+
+// One frame out of in_. False when it holds no whole frame, or may not deliver one now.
+bool Connection::FeedPartial() {
+  if (in_.size() < partial_needed_ || !MayDeliver()) return false;
+  const std::span<const uint8_t> bytes = in_.bytes();
+  const FrameResult result = framer_->Next(bytes);
+  if (result.status == FrameStatus::kFrame && result.length > limits::inline_frame_bytes) {
+    size_t base = 0;
+    if (Block* block = in_.DetachAsBlock(result.consumed, &base)) {
+      partial_needed_ = 1;
+      partial_frame_bytes_ = 0;
+      partial_since_ms_ = 0;
+      PushLarge(block, base + result.offset, result.length);
+      return true;
+    }
+  }
+  if (!Accept(result, bytes.data()) || state_ != State::kOpen) return false;
+  in_.Consume(result.consumed);
+  partial_since_ms_ = 0;
+  return true;
+}
+
+// Delivers a frame, or remembers what is missing, or closes for what is wrong. True when a frame was delivered.
+bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
+  switch (result.status) {
+    case FrameStatus::kFrame:
+      DCHECK(result.offset + result.length <= result.consumed);
+      partial_needed_ = 1;
+      partial_frame_bytes_ = 0;
+      if (result.length <= limits::inline_frame_bytes) {
+        DeliverInline(bytes + result.offset, result.length);
+      } else {
+        DeliverLarge(bytes + result.offset, result.length);
+      }
+      return true;
+    case FrameStatus::kNeedMore:
+      partial_needed_ = result.needed;
+      partial_frame_bytes_ = result.frame_bytes;
+      return false;
+    case FrameStatus::kTooLong:
+      declared_ = static_cast<uint64_t>(result.declared);
+      reactor_.counters().Add(Counter::kFramesTooLong);
+      Fault(CloseReason::kFrameTooLong);
+      return false;
+    case FrameStatus::kMalformed:
+      declared_ = static_cast<uint64_t>(result.declared);
+      reactor_.counters().Add(Counter::kBadFrames);
+      Fault(CloseReason::kBadFrame);
+      return false;
+  }
+  return false;
+}
+
+void Connection::DeliverInline(const uint8_t* payload, size_t length) {
+  reactor_.events().PushFrame(slot(), payload, length);
+  reactor_.counters().Add(Counter::kFramesReceived);
+  ++credit_frames_;
+  credit_bytes_ += static_cast<uint32_t>(length);
+}
+
+void Connection::DeliverLarge(const uint8_t* payload, size_t length) {
+  Block* block = Block::Make(length);
+  if (block == nullptr) return Fail(CloseReason::kMemoryFull);
+  std::memcpy(block->data(), payload, length);
+  PushLarge(block, 0, length);
+}
+
+void Connection::PushLarge(Block* block, size_t offset, size_t length) {
+  const auto address = reinterpret_cast<uint64_t>(block);
+  const LargeFrameEvent event{Low(address), High(address), static_cast<uint32_t>(offset),
+                              static_cast<uint32_t>(length)};
+  reactor_.events().PushLargeFrame(slot(), event);
+  reactor_.counters().Add(Counter::kFramesReceived);
+  ++credit_frames_;
+  credit_bytes_ += options_->credit_bytes;
+}
+
+bool Connection::Keep(std::span<const uint8_t> bytes, size_t limit_hint) {
+  if (in_.Append(bytes, limit_hint)) return true;
+  reactor_.counters().Add(Counter::kMemoryFull);
+  Fail(CloseReason::kMemoryFull, ENOMEM);
+  return false;
+}
+
+void Connection::FinishInput() {
+  if (!in_.empty() && !MayDeliver()) return;  // Resume comes here again
+  end_told_ = true;
+  if (!in_.empty()) {
+    const std::span<const uint8_t> bytes = in_.bytes();
+    const FrameResult result = framer_->Finish(bytes);
+    if (result.status != FrameStatus::kFrame) {
+      in_.Clear();
+      AccountPartial();
+      return Fault(CloseReason::kTruncatedFrame);
+    }
+    Accept(result, bytes.data());
+    in_.Clear();
+    AccountPartial();
+  }
+  partial_since_ms_ = 0;
+  if (state_ != State::kOpen) return;
+  reactor_.events().Push(EventKind::kEnd, slot());
+  if (fin_sent_) Fail(CloseReason::kClosed);
+}
+
+// What incomplete frames hold counts against the engine.
+void Connection::AccountPartial() {
+  const size_t held = in_.bytes_held();
+  if (held == partial_accounted_) [[likely]] {
+    return;
+  }
+  const auto delta = static_cast<int64_t>(held) - static_cast<int64_t>(partial_accounted_);
+  partial_accounted_ = held;
+  const int64_t total = options_->accounts->partial_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
+  if (delta > 0 && total > static_cast<int64_t>(options_->accounts->max_partial_bytes) && state_ == State::kOpen) {
+    reactor_.counters().Add(Counter::kMemoryFull);
+    Fault(CloseReason::kMemoryFull);
+  }
+}
+
+// The answers to the frames before the fault are still on their way through JavaScript, so it closes, not we. Until
+// then what the peer sends is discarded.
+void Connection::Fault(CloseReason reason) {
+  if (faulted_) return;
+  faulted_ = true;
+  in_.Clear();
+  AccountPartial();
+  partial_since_ms_ = 0;
+  const FaultEvent event{static_cast<uint32_t>(reason)};
+  reactor_.events().Push(EventKind::kFault, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+}
+
+bool Connection::ReceiveWanted() const {
+  if (peer_fin_) return false;
+  switch (state_) {
+    case State::kOpen:
+      return !paused_ && !(blocked_ && in_.size() >= kHoldBytes);
+    case State::kFlushing:
+    case State::kLingering:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void Connection::UpdateReceive() {
+  const bool wanted = ReceiveWanted();
+  if (wanted && !receive_armed_) {
+    receive_armed_ = true;
+    reactor_.driver().Receive(Data(Op::kReceive), fd_.Get());
+  } else if (!wanted && receive_armed_ && !receive_stopping_) {
+    receive_stopping_ = true;
+    reactor_.driver().StopReceive(Data(Op::kReceive), fd_.Get());
+  }
+}
+
+}  // namespace ringway

@@ -1,0 +1,185 @@
+// Of a connection: commands, the send queue, and what the kernel took of it.
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "base/tables.gen.h"
+#include "connection.h"
+
+namespace ringway {
+
+namespace {
+// One send describes at most so much: with MSG_WAITALL its completion is the only sign of progress, and a slow peer
+// must show one within writeStallTimeoutMs (at 30 s: 17 KB/s, the rate that is asked of incomplete frames too).
+constexpr int kSendParts = 8;
+constexpr size_t kSendBytes = 512 * 1024;
+// Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
+constexpr size_t kAccountStep = 16 * 1024;
+
+int LimitBytes(iovec* parts, int count, size_t limit) {
+  for (int i = 0; i < count; ++i) {
+    if (parts[i].iov_len >= limit) {
+      parts[i].iov_len = limit;
+      return i + 1;
+    }
+    limit -= parts[i].iov_len;
+  }
+  return count;
+}
+}  // namespace
+
+void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
+  switch (kind) {
+    case CommandKind::kSend: {
+      const auto* send = reinterpret_cast<const SendCommand*>(words);
+      if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
+      Queue(words + sizeof(SendCommand) / 4, send->inline_length);
+      if (send->length > 0) out_.Append({reactor_.BytesOf(send->reactor, send->position), send->length});
+      return AfterQueued();
+    }
+    case CommandKind::kSendBlock: {
+      const auto* send = reinterpret_cast<const SendBlockCommand*>(words);
+      auto* block = reinterpret_cast<Block*>(Join(send->block_low, send->block_high));
+      const bool open = state_ == State::kOpen && !fin_wanted_;
+      if (open) {
+        Queue(words + sizeof(SendBlockCommand) / 4, send->inline_length);
+        CHECK(send->offset <= block->size() && send->length <= block->size() - send->offset);
+        out_.AppendBlock(block, send->offset, send->length);
+      }
+      block->Unref();
+      if (!open) return reactor_.counters().Add(Counter::kStaleCommands);
+      return AfterQueued();
+    }
+    case CommandKind::kClose:
+      if (state_ == State::kOpen && static_cast<CloseReason>(words[3]) == CloseReason::kIdleTimeout) {
+        reactor_.counters().Add(Counter::kIdleTimeouts);
+      }
+      return Close(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
+    case CommandKind::kAbort:
+      return Abort(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
+    case CommandKind::kShutdown:
+      if (state_ != State::kOpen || fin_wanted_) return;
+      fin_wanted_ = true;
+      return reactor_.MarkDirty(*this);
+    case CommandKind::kPause:
+      if (state_ != State::kOpen) return;
+      paused_ = true;
+      partial_since_ms_ = 0;
+      return UpdateReceive();
+    case CommandKind::kResume:
+      if (state_ != State::kOpen || !paused_) return;
+      paused_ = false;
+      blocked_ = true;  // what is held goes through Resume, in this turn
+      last_active_ms_ = reactor_.now_ms();
+      return reactor_.MarkReady(*this);
+    case CommandKind::kWantDrain:
+      want_drain_ = true;
+      return ReportDrain();
+    case CommandKind::kWrap:
+      break;
+  }
+  CHECK(false);
+}
+
+void Connection::Queue(const uint32_t* inline_words, uint32_t inline_length) {
+  if (inline_length > 0) out_.Append({reinterpret_cast<const uint8_t*>(inline_words), inline_length});
+}
+
+void Connection::AfterQueued() {
+  if (out_.size() > options_->max_buffered_bytes) [[unlikely]] {
+    reactor_.counters().Add(Counter::kSendBufferFull);
+    return Abort(CloseReason::kSendBufferFull);
+  }
+  if (out_.size() >= buffered_accounted_ + kAccountStep && !AccountBuffered()) return;
+  reactor_.MarkDirty(*this);
+}
+
+void Connection::Flush() {
+  if (state_ == State::kEnding || state_ == State::kConnecting) return;
+  if (!receive_armed_) UpdateReceive();
+  if (send_pending_) {
+    AccountBuffered();
+  } else {
+    StartSend();
+  }
+}
+
+// At most one send is in flight: two would interleave their bytes.
+void Connection::StartSend() {
+  while (!out_.empty()) {
+    iovec parts[kSendParts];
+    const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), kSendBytes);
+    reactor_.counters().Add(Counter::kSends);
+    if (write_since_ms_ == 0) write_since_ms_ = reactor_.now_ms();
+    const int32_t result = reactor_.driver().Send(Data(Op::kSend), fd_.Get(), parts, count);
+    if (result == kSendPending) {
+      send_pending_ = true;
+      break;
+    }
+    if (!OnSent(result)) return;
+  }
+  if (!AccountBuffered()) return;
+  if (out_.empty() && !send_pending_) AfterSendQueueEmpty();
+}
+
+// What waits to be sent counts against the engine, in whole steps. False when the connection ends for it.
+bool Connection::AccountBuffered() {
+  const size_t accounted = out_.size() / kAccountStep * kAccountStep;
+  if (accounted == buffered_accounted_) [[likely]] {
+    return true;
+  }
+  const auto delta = static_cast<int64_t>(accounted) - static_cast<int64_t>(buffered_accounted_);
+  buffered_accounted_ = accounted;
+  const int64_t total = options_->accounts->buffered_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
+  if (delta < 0 || total <= static_cast<int64_t>(options_->accounts->max_buffered_bytes)) return true;
+  reactor_.counters().Add(Counter::kMemoryFull);
+  Abort(CloseReason::kMemoryFull);
+  return false;
+}
+
+// False when the connection ends with it.
+bool Connection::OnSent(int32_t result) {
+  if (result < 0) {
+    Fail(IsReset(-result) ? CloseReason::kPeerReset : CloseReason::kIoError, -result);
+    return false;
+  }
+  bytes_sent_ += static_cast<uint64_t>(result);
+  out_.Consume(static_cast<size_t>(result));
+  last_active_ms_ = reactor_.now_ms();
+  write_since_ms_ = out_.empty() ? 0 : last_active_ms_;
+  reactor_.counters().Add(Counter::kBytesSent, static_cast<uint64_t>(result));
+  reactor_.ReportProgress(slot(), bytes_sent_);
+  if (want_drain_) [[unlikely]] {
+    ReportDrain();
+  }
+  return true;
+}
+
+void Connection::ReportDrain() {
+  if (!want_drain_ || state_ != State::kOpen || out_.size() > options_->low_water_mark) return;
+  want_drain_ = false;
+  reactor_.events().Push(EventKind::kDrain, slot());
+}
+
+void Connection::AfterSendQueueEmpty() {
+  if ((fin_wanted_ || state_ == State::kFlushing) && !fin_sent_) {
+    fin_sent_ = true;
+    ::shutdown(fd_.Get(), SHUT_WR);
+    // Both directions are over.
+    if (state_ == State::kOpen && end_told_) return Fail(CloseReason::kPeerClosed);
+  }
+  if (state_ != State::kFlushing) return;
+  if (peer_fin_) return End();
+  state_ = State::kLingering;
+  close_deadline_ms_ = reactor_.now_ms() + limits::linger_timeout_ms;
+  reactor_.ArmTimer(*this, close_deadline_ms_);
+}
+
+void Connection::ClearSendQueue() {
+  out_.Clear();
+  if (buffered_accounted_ == 0) return;
+  options_->accounts->buffered_bytes.fetch_sub(static_cast<int64_t>(buffered_accounted_), std::memory_order_relaxed);
+  buffered_accounted_ = 0;
+}
+
+}  // namespace ringway
