@@ -87,7 +87,8 @@ class Reactor {
 
   uint32_t index() const { return index_; }
   uint64_t now_ms() const { return now_ms_; }
-  // In this turn's timers: by how much the earliest was missed, when it is more than this thread is ever late by itself.
+  // In this turn's timers: by how much the earliest was missed, when it is more than this thread is ever late by
+  // itself.
   uint64_t late_ms() const { return late_ms_; }
   uint32_t turn() const { return turn_; }
   Driver& driver() { return *driver_; }
