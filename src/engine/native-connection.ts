@@ -17,6 +17,12 @@ export interface HandlerEntry {
   turn: number;
 }
 
+/** What its listener's connections share. */
+export interface Watermarks {
+  readonly highWaterMark: number;
+  readonly lowWaterMark: number;
+}
+
 /** Commands given before an outgoing connection is open, in order. */
 type Deferred = (connection: NativeConnection) => void;
 
@@ -43,7 +49,7 @@ export class NativeConnection implements Connection {
   finished = false;
 
   readonly #engine: NativeEngine;
-  readonly #highWaterMark: number;
+  readonly #marks: Watermarks;
   #deferred: Deferred[] | undefined = undefined;
   #queued = 0;
   /** Bytes the kernel had taken when we last looked. */
@@ -52,14 +58,14 @@ export class NativeConnection implements Connection {
   constructor(
     engine: NativeEngine,
     entry: HandlerEntry,
-    highWaterMark: number,
+    marks: Watermarks,
     state: Connection['state'],
     remoteAddress: string,
     remotePort: number,
   ) {
     this.#engine = engine;
     this.entry = entry;
-    this.#highWaterMark = highWaterMark;
+    this.#marks = marks;
     this.state = state;
     this.remoteAddress = remoteAddress;
     this.remotePort = remotePort;
@@ -103,7 +109,7 @@ export class NativeConnection implements Connection {
     }
     if (!engine.inTurn) rings.commands.publish();
     this.#queued += headerLength + length;
-    return this.#queued - this.#taken <= this.#highWaterMark || this.#belowHighWaterMark();
+    return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }
 
   pause(): void {
@@ -173,7 +179,7 @@ export class NativeConnection implements Connection {
       connection.sendFrame(head, head.length, copy, 0, copy.length);
     });
     this.#queued += head.length + copy.length;
-    if (this.#queued <= this.#highWaterMark) return true;
+    if (this.#queued <= this.#marks.highWaterMark) return true;
     this.waitsForDrain = true;
     return false;
   }
@@ -214,11 +220,21 @@ export class NativeConnection implements Connection {
 
   #belowHighWaterMark(): boolean {
     this.#lookAtProgress();
-    if (this.#queued - this.#taken <= this.#highWaterMark) return true;
+    if (this.#queued - this.#taken <= this.#marks.highWaterMark) return true;
     if (!this.waitsForDrain) {
       this.waitsForDrain = true;
       this.#command(CommandKind.wantDrain, 0);
     }
+    return false;
+  }
+
+  /** The reactor says that it was at the low watermark. True when it still is, and the owner may be told. */
+  drained(): boolean {
+    this.waitsForDrain = false;
+    if (this.bufferedAmount <= this.#marks.lowWaterMark) return true;
+    // More was queued while the event was on its way.
+    this.waitsForDrain = true;
+    this.#command(CommandKind.wantDrain, 0);
     return false;
   }
 

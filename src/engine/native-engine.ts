@@ -30,7 +30,7 @@ import {
   LAYOUT,
   SLOTS,
 } from './native.js';
-import { type HandlerEntry, NativeConnection } from './native-connection.js';
+import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
 import { toNativeConnect, toNativeListen } from './native-options.js';
 import { defaultReactors } from './reactor-count.js';
 import { ReactorRings } from './reactor-rings.js';
@@ -54,25 +54,19 @@ class NativeListener implements Listener {
   readonly address: Listener['address'];
   readonly id: number;
   readonly entry: HandlerEntry;
-  readonly highWaterMark: number;
+  readonly marks: Watermarks;
   readonly closed: Promise<void>;
   markClosed!: () => void;
   referenced = true;
   readonly #engine: NativeEngine;
   #closing = false;
 
-  constructor(
-    engine: NativeEngine,
-    id: number,
-    address: Listener['address'],
-    entry: HandlerEntry,
-    highWaterMark: number,
-  ) {
+  constructor(engine: NativeEngine, id: number, address: Listener['address'], entry: HandlerEntry, marks: Watermarks) {
     this.#engine = engine;
     this.id = id;
     this.address = address;
     this.entry = entry;
-    this.highWaterMark = highWaterMark;
+    this.marks = marks;
     this.closed = new Promise((resolve) => {
       this.markClosed = resolve;
     });
@@ -163,8 +157,7 @@ export class NativeEngine implements Engine {
     const bound = this.addon.listen(this.#handle, toNativeListen(resolved));
     if (typeof bound === 'number') throw listenError(bound, options);
     const address = 'path' in resolved.address ? resolved.address : { host: bound.host, port: bound.port };
-    const { highWaterMark } = resolved.connection;
-    const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), highWaterMark);
+    const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), resolved.connection);
     this.#listeners.set(bound.id, listener);
     this.addRef();
     return listener;
@@ -176,7 +169,7 @@ export class NativeEngine implements Engine {
     const connection = new NativeConnection(
       this,
       this.#entryOf(handler),
-      resolved.connection.highWaterMark,
+      resolved.connection,
       'connecting',
       'path' in resolved.address ? resolved.address.path : resolved.address.host,
       'path' in resolved.address ? 0 : resolved.address.port,
@@ -383,9 +376,7 @@ export class NativeEngine implements Engine {
         else connection.close('peer-closed');
         return;
       case EventKind.drain:
-        if (connection === undefined) return;
-        connection.waitsForDrain = false;
-        if (connection.state === 'open') connection.entry.handler.drain?.(connection);
+        if (connection?.state === 'open' && connection.drained()) connection.entry.handler.drain?.(connection);
         return;
       case EventKind.idle:
         if (connection?.state !== 'open') return;
@@ -434,7 +425,7 @@ export class NativeEngine implements Engine {
     } else {
       const listener = this.#listeners.get(listenerId) ?? this.#closedListeners.get(listenerId);
       if (listener) {
-        connection = new NativeConnection(this, listener.entry, listener.highWaterMark, 'connecting', address, port);
+        connection = new NativeConnection(this, listener.entry, listener.marks, 'connecting', address, port);
         this.addRef();
       }
     }

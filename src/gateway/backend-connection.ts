@@ -269,7 +269,7 @@ export class BackendConnection implements TaskCarrier {
     const table = this.#table;
     const flags = table.words[slot + Word.flags] & 0xff;
     const id = this.#ids.acquire(slot);
-    const remainingMs = Math.min(0xffffffff, Math.max(1, Math.ceil(table.time(slot, Time.deadline) - now)));
+    const remainingMs = Math.min(0xffffffff, Math.max(1, Math.round(table.time(slot, Time.deadline) - now)));
     table.words[slot + Word.linkId] = id;
     table.setTime(slot, Time.sentOffset, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
