@@ -30,7 +30,12 @@ const program = (kind: string, reactors: number) => `
 describeEngines(
   'engine: start',
   (driver, run) => {
-    test.skipIf(driver === 'portable')('out of file descriptors at any step', async () => {
+    test('out of file descriptors at any step', async (context) => {
+      if (driver === 'portable') {
+        const why = 'the portable engine opens no descriptor before it listens or connects';
+        console.log(`skipped on portable: ${why}`);
+        context.skip(why);
+      }
       const source = program(driver, Number(run.reactors));
       const limited = [
         '-c',
