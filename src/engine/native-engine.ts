@@ -154,6 +154,11 @@ export class NativeEngine implements Engine {
   async listen(options: ListenOptions, handler: Handler): Promise<Listener> {
     if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
     const resolved = resolveListenOptions(options);
+    const most = SLOTS * this.#rings.length;
+    if (resolved.maxConnections > most) {
+      const right = `it must be at most ${most}, which is what ${this.#rings.length} reactors hold`;
+      throw new RingwayError('ERR_INVALID_OPTION', ['maxConnections', resolved.maxConnections, right]);
+    }
     const bound = this.addon.listen(this.#handle, toNativeListen(resolved));
     if (typeof bound === 'number') throw listenError(bound, options);
     const address = 'path' in resolved.address ? resolved.address : { host: bound.host, port: bound.port };
@@ -574,6 +579,3 @@ function wide(bytes: Uint8Array, at: number): number {
 function signedWide(bytes: Uint8Array, at: number): number {
   return word(bytes, at) + (word(bytes, at + 4) | 0) * UINT32;
 }
-
-/** How many connections one engine can hold. */
-export const MAX_NATIVE_CONNECTIONS = SLOTS;
