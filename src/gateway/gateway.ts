@@ -10,6 +10,7 @@ import { Drain, type DrainReport } from './drain.js';
 import { ClientListener } from './listener.js';
 import type { GatewayConfig, Log } from './options.js';
 import { Pool } from './pool.js';
+import { RefusalLog } from './refusal-log.js';
 import { Relay } from './relay.js';
 import { type GatewayReport, makeReport } from './report.js';
 import type { ClientCounters, Session } from './session.js';
@@ -50,6 +51,7 @@ class RunningGateway implements Gateway {
   readonly #engine: Engine;
   readonly #log: Log;
   readonly #relay: Relay;
+  readonly #refusals: RefusalLog;
   readonly #pools: Pool[];
   readonly #listeners: ClientListener[];
   readonly #clientCounters: ClientCounters = {
@@ -69,6 +71,7 @@ class RunningGateway implements Gateway {
     this.#engine = engine;
     this.#log = log;
     this.#relay = new Relay({ engine, log, random, maxQueuedTotal: config.maxQueuedTotal });
+    this.#refusals = new RefusalLog(engine, this.#relay.counters, log);
     const { table } = this.#relay;
     const maxRequestBytes = Math.max(0, ...config.listeners.map(({ maxFrameLength }) => maxFrameLength));
     const events = this.#relay;
@@ -136,6 +139,7 @@ class RunningGateway implements Gateway {
     for (const pool of this.#pools) pool.tick(now);
     this.#relay.tick(now);
     this.#drain?.tick(now);
+    this.#refusals.tick(now);
   }
 
   #pool(name: string): Pool {

@@ -62,7 +62,7 @@ const SOURCE: Room[] = [
   { name: 'sdk', files: /^src\/(backend-sdk|client)\//, above: ['protocol'] },
   {
     name: 'gateway',
-    files: /^src\/gateway\/(gateway|relay|report|pool|listener|([a-z]+-)?session)\b/,
+    files: /^src\/gateway\/(gateway|relay|report|refusal-log|pool|listener|([a-z]+-)?session)\b/,
     above: ['backend-connection'],
   },
   { name: 'backend-connection', files: /^src\/gateway\/backend-/, above: ['allocator, tracker'] },
