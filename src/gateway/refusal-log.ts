@@ -36,10 +36,10 @@ export class RefusalLog {
   }
 
   /** The increases since the last line, and only those. */
-  #report<Name extends string>(event: string, names: readonly Name[], valueOf: (name: Name) => number): void {
+  #report<Name extends string>(event: string, names: readonly Name[], read: (name: Name) => number): void {
     const increases: Record<string, number> = {};
     for (const name of names) {
-      const value = valueOf(name);
+      const value = read(name);
       const increase = value - (this.#seen.get(name) ?? 0);
       if (increase > 0) increases[name] = increase;
       this.#seen.set(name, value);
