@@ -28,8 +28,8 @@ struct ConnectionOptions {
   uint64_t high_water_mark = limits::high_water_mark;
   uint64_t low_water_mark = limits::low_water_mark;
   uint64_t max_buffered_bytes = limits::max_buffered_bytes;
-  // Frames and bytes delivered per turn. An outgoing connection has more: it stands for many clients, whose answers leave
-  // together when they arrive together.
+  // Frames and bytes delivered per turn. An outgoing connection has more: it stands for many clients, whose answers
+  // leave together when they arrive together.
   uint32_t credit_frames = static_cast<uint32_t>(limits::credit_frames);
   uint32_t credit_bytes = static_cast<uint32_t>(limits::credit_bytes);
   bool no_delay = true;
