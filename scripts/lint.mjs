@@ -28,7 +28,7 @@ function clangFormat() {
 }
 
 function isCpp(path) {
-  return /\.(h|cc)$/.test(path) && !path.endsWith('.gen.h');
+  return /\.(h|cc?)$/.test(path) && !path.endsWith('.gen.h');
 }
 
 function passes(command, args) {

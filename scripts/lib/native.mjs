@@ -41,7 +41,7 @@ function stampOf(set) {
 }
 
 function digestOf(set) {
-  const files = SETS[set].folders.flatMap((folder) => filesBelow(folder, (path) => /\.(h|cc|txt)$/.test(path)));
+  const files = SETS[set].folders.flatMap((folder) => filesBelow(folder, (path) => /\.(h|cc?|txt)$/.test(path)));
   return fingerprint([...files, 'CMakeLists.txt'], [configuration()]);
 }
 

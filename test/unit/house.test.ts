@@ -132,7 +132,7 @@ const everything = [
   ...nativeFiles,
   ...sourceFiles,
   ...testFiles,
-  ...filesBelow('bench', /\.(ts|mjs|h|cc)$/),
+  ...filesBelow('bench', /\.(ts|mjs|h|cc?)$/),
   ...filesBelow('examples', /\.(ts|mjs|py|yaml|json)$/),
   ...filesBelow('scripts', /\.mjs$/),
   ...filesBelow('docs', /\.md$/),
