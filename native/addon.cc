@@ -1,5 +1,6 @@
 // What JavaScript can call; src/engine/native.ts declares the same list with types. Engines travel as externals.
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <node_api.h>
 #include <sys/un.h>
 
@@ -31,6 +32,25 @@ Bridge& EngineOf(napi_env env, napi_value value) {
   return *static_cast<Bridge*>(data);
 }
 
+bool ParseIp(const std::string& host, uint16_t port, SocketAddress* address) {
+  auto& v4 = reinterpret_cast<sockaddr_in&>(address->storage);
+  if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    address->length = sizeof v4;
+    return true;
+  }
+  auto& v6 = reinterpret_cast<sockaddr_in6&>(address->storage);
+  // A zone (fe80::1%eth0) names the interface.
+  const size_t zone = host.find('%');
+  if (::inet_pton(AF_INET6, host.substr(0, zone).c_str(), &v6.sin6_addr) != 1) return false;
+  if (zone != std::string::npos) v6.sin6_scope_id = ::if_nametoindex(host.c_str() + zone + 1);
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  address->length = sizeof v6;
+  return true;
+}
+
 bool ParseAddress(napi_env env, napi_value options, SocketAddress* address) {
   const std::string path = values::String(env, options, "path");
   if (!path.empty()) {
@@ -43,21 +63,15 @@ bool ParseAddress(napi_env env, napi_value options, SocketAddress* address) {
     address->length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + terminator);
     return true;
   }
-  const std::string host = values::String(env, options, "host");
-  const auto port = htons(static_cast<uint16_t>(values::Unsigned(env, options, "port")));
-  auto& v4 = reinterpret_cast<sockaddr_in&>(address->storage);
-  if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
-    v4.sin_family = AF_INET;
-    v4.sin_port = port;
-    address->length = sizeof v4;
-    return true;
-  }
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(address->storage);
-  if (::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) != 1) return false;
-  v6.sin6_family = AF_INET6;
-  v6.sin6_port = port;
-  address->length = sizeof v6;
-  return true;
+  const auto port = static_cast<uint16_t>(values::Unsigned(env, options, "port"));
+  return ParseIp(values::String(env, options, "host"), port, address);
+}
+
+void SetAddress(napi_env env, napi_value object, const sockaddr_storage& address) {
+  char host[INET6_ADDRSTRLEN];
+  WriteHost(address, host);
+  values::Set(env, object, "host", values::Make(env, std::string(host)));
+  values::Set(env, object, "port", values::Make(env, PortOf(address)));
 }
 
 FramingOptions ParseFraming(napi_env env, napi_value value) {
@@ -119,6 +133,7 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   if (!ParseAddress(env, options, &request.address)) return values::Make(env, -EINVAL);
   request.backlog = static_cast<int>(values::Unsigned(env, options, "backlog"));
   request.reuse_port = values::Boolean(env, options, "reusePort");
+  request.ipv6_only = values::Boolean(env, options, "ipv6Only");
   request.max_connections = static_cast<uint32_t>(values::Unsigned(env, options, "maxConnections"));
   request.max_connections_per_ip = static_cast<uint32_t>(values::Unsigned(env, options, "maxConnectionsPerIp"));
   request.limit_loopback = values::Boolean(env, options, "limitLoopback");
@@ -127,34 +142,81 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   const int error =
       EngineOf(env, arguments.at[0]).group().Listen(request, ParseConnectionOptions(env, options), &id, &bound);
   if (error < 0) return values::Make(env, error);
-  char host[INET6_ADDRSTRLEN] = "";
-  uint16_t port = 0;
-  if (bound.storage.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(bound.storage);
-    ::inet_ntop(AF_INET, &v4.sin_addr, host, sizeof host);
-    port = ntohs(v4.sin_port);
-  } else if (bound.storage.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(bound.storage);
-    ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
-    port = ntohs(v6.sin6_port);
-  }
   napi_value result = values::MakeObject(env);
   values::Set(env, result, "id", values::Make(env, id));
-  values::Set(env, result, "host", values::Make(env, std::string(host)));
-  values::Set(env, result, "port", values::Make(env, port));
+  SetAddress(env, result, bound.storage);
   return result;
 }
 
-// connect(engine, options, token) -> 0 | negative errno
+// connect(engine, options, token) -> the reactor's index | negative errno
 napi_value Connect(napi_env env, napi_callback_info info) {
   const Arguments<3> arguments(env, info);
   SocketAddress address;
   if (!ParseAddress(env, arguments.at[1], &address)) return values::Make(env, -EINVAL);
+  std::shared_ptr<ConnectionOptions> options = ParseConnectionOptions(env, arguments.at[1]);
+  const std::string local = values::String(env, arguments.at[1], "localAddress");
+  const auto local_port = static_cast<uint16_t>(values::Unsigned(env, arguments.at[1], "localPort"));
+  if (!local.empty() && !ParseIp(local, local_port, &options->local)) return values::Make(env, -EINVAL);
+  const auto token = static_cast<uint32_t>(values::Number(env, arguments.at[2]));
+  return values::Make(env, EngineOf(env, arguments.at[0]).group().Connect(address, std::move(options), token));
+}
+
+// abandonConnect(engine, reactor, token)
+napi_value AbandonConnect(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
   EngineOf(env, arguments.at[0])
       .group()
-      .Connect(address, ParseConnectionOptions(env, arguments.at[1]),
+      .Abandon(static_cast<uint32_t>(values::Number(env, arguments.at[1])),
                static_cast<uint32_t>(values::Number(env, arguments.at[2])));
-  return values::Make(env, 0);
+  return values::Undefined(env);
+}
+
+// --- one open connection, without its reactor: (engine, reactor, slot, generation, …)
+
+template <size_t N, typename Use>
+bool WithConnection(napi_env env, const Arguments<N>& arguments, Use&& use) {
+  const auto word = [&](size_t i) { return static_cast<uint32_t>(values::Number(env, arguments.at[i])); };
+  return EngineOf(env, arguments.at[0]).group().reactor(word(1)).descriptors().With(word(2), word(3), use);
+}
+
+// localAddress(…) -> { host, port }, empty and 0 where the connection is gone
+napi_value LocalAddress(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  SocketAddress local;
+  local.length = sizeof local.storage;
+  WithConnection(env, arguments, [&](const DescriptorTable::Entry& entry) {
+    ::getsockname(entry.fd, reinterpret_cast<sockaddr*>(&local.storage), &local.length);
+  });
+  napi_value result = values::MakeObject(env);
+  SetAddress(env, result, local.storage);
+  return result;
+}
+
+// bytesReceived(…) -> number, -1 where the connection is gone
+napi_value BytesReceived(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  double bytes = -1;
+  WithConnection(env, arguments, [&](const DescriptorTable::Entry& entry) {
+    bytes = static_cast<double>(entry.bytes_received->load(std::memory_order_relaxed));
+  });
+  return values::Make(env, bytes);
+}
+
+// setNoDelay(…, on)
+napi_value TurnNoDelay(napi_env env, napi_callback_info info) {
+  const Arguments<5> arguments(env, info);
+  const bool on = values::Number(env, arguments.at[4]) != 0;
+  WithConnection(env, arguments, [on](const DescriptorTable::Entry& entry) { SetNoDelay(entry.fd, on); });
+  return values::Undefined(env);
+}
+
+// setKeepAlive(…, on, idleSeconds)
+napi_value TurnKeepAlive(napi_env env, napi_callback_info info) {
+  const Arguments<6> arguments(env, info);
+  const bool on = values::Number(env, arguments.at[4]) != 0;
+  const int idle = static_cast<int>(values::Number(env, arguments.at[5]));
+  WithConnection(env, arguments, [on, idle](const DescriptorTable::Entry& entry) { SetKeepAlive(entry.fd, on, idle); });
+  return values::Undefined(env);
 }
 
 // closeListener(engine, id)
@@ -301,6 +363,11 @@ napi_value Init(napi_env env, napi_value exports) {
       {"createEngine", CreateEngine},
       {"listen", Listen},
       {"connect", Connect},
+      {"abandonConnect", AbandonConnect},
+      {"localAddress", LocalAddress},
+      {"bytesReceived", BytesReceived},
+      {"setNoDelay", TurnNoDelay},
+      {"setKeepAlive", TurnKeepAlive},
       {"closeListener", CloseListener},
       {"listenerConnections", ListenerConnections},
       {"flushCommands", FlushCommands},

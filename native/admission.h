@@ -24,13 +24,13 @@ class Admission {
     uint32_t* from_address = nullptr;
   };
 
-  // max_per_address 0: unlimited. Loopback is exempt unless the limit was set by hand.
+  // 0: unlimited, both. Loopback is exempt unless the limit was set by hand.
   Admission(uint32_t max_connections, uint32_t max_per_address, bool limit_loopback)
       : max_connections_(max_connections), max_per_address_(max_per_address), limit_loopback_(limit_loopback) {}
 
   Verdict Enter(const sockaddr_storage& peer, Ticket* ticket) {
     const std::lock_guard lock(mutex_);
-    if (open_.load(std::memory_order_relaxed) >= max_connections_) return Verdict::kFull;
+    if (max_connections_ != 0 && open_.load(std::memory_order_relaxed) >= max_connections_) return Verdict::kFull;
     *ticket = {};
     if (Limited(peer)) {
       uint32_t& count = by_address_[KeyOf(peer)];

@@ -1,38 +1,14 @@
 #include "connection.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/tables.gen.h"
 
 namespace ringway {
-
-namespace {
-
-uint32_t AddressOf(const sockaddr_storage& peer, OpenEvent* event) {
-  event->port = 0;
-  event->address_length = 0;
-  if (peer.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
-    ::inet_ntop(AF_INET, &v4.sin_addr, event->address, sizeof event->address);
-    event->port = ntohs(v4.sin_port);
-  } else if (peer.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
-    ::inet_ntop(AF_INET6, &v6.sin6_addr, event->address, sizeof event->address);
-    event->port = ntohs(v6.sin6_port);
-  } else {
-    return 0;
-  }
-  return static_cast<uint32_t>(std::strlen(event->address));
-}
-
-}  // namespace
 
 bool Connection::IsReset(int error) { return error == ECONNRESET || error == EPIPE || error == ECONNABORTED; }
 
@@ -79,6 +55,7 @@ void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, sock
     CloseEvent event = {};
     event.reason = static_cast<uint32_t>(CloseReason::kConnectFailed);
     event.error = ENOBUFS;
+    event.call = static_cast<uint32_t>(SystemCall::kConnect);
     event.token = token;
     reactor.events().Push(EventKind::kClose, 0, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
     return;
@@ -86,19 +63,11 @@ void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, sock
   Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int error = fd.Valid() ? 0 : errno;
   auto* connection = new Connection(reactor, std::move(fd), std::move(options), {}, token);
-  if (error != 0) {
+  const int bind_error = error == 0 ? connection->Prepare(address.ss_family) : 0;
+  if (error != 0 || bind_error != 0) {
     reactor.counters().Add(Counter::kConnectErrors);
-    connection->Fail(CloseReason::kConnectFailed, error);
-    return;
-  }
-  if (address.ss_family != AF_UNIX) {
-    const int on = 1;
-    const int fd_number = connection->fd_.Get();
-    if (connection->options_->no_delay) ::setsockopt(fd_number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (const auto idle = static_cast<int>(connection->options_->keep_alive_ms / 1000); idle > 0) {
-      ::setsockopt(fd_number, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-      ::setsockopt(fd_number, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    }
+    if (error != 0) return connection->Fail(CloseReason::kConnectFailed, error, SystemCall::kConnect);
+    return connection->Fail(CloseReason::kConnectFailed, bind_error, SystemCall::kBind);
   }
   connection->connect_pending_ = true;
   connection->connect_address_ = std::make_unique<sockaddr_storage>(address);
@@ -109,13 +78,33 @@ void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, sock
   reactor.ArmTimer(*connection, connection->close_deadline_ms_);
 }
 
+// The options of an outgoing socket, and its own address where one is asked for. 0 or an errno.
+int Connection::Prepare(int family) {
+  const int fd = fd_.Get();
+  if (family != AF_UNIX) {
+    if (options_->no_delay) SetNoDelay(fd, true);
+    if (const auto idle = static_cast<int>(options_->keep_alive_ms / 1000); idle > 0) SetKeepAlive(fd, true, idle);
+  }
+  const SocketAddress& local = options_->local;
+  if (local.length == 0) return 0;
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  return ::bind(fd, reinterpret_cast<const sockaddr*>(&local.storage), local.length) == 0 ? 0 : errno;
+}
+
+void Connection::OnAbandoned(uint32_t token) {
+  if (token_ != token || state_ != State::kConnecting) return;
+  reactor_.counters().Add(Counter::kConnectErrors);
+  Fail(CloseReason::kClosed);
+}
+
 void Connection::OnConnected(int result) {
   connect_pending_ = false;
   connect_address_.reset();
   if (state_ == State::kEnding) return FinishIfOver();
   if (result < 0) {
     reactor_.counters().Add(Counter::kConnectErrors);
-    return Fail(CloseReason::kConnectFailed, -result);
+    return Fail(CloseReason::kConnectFailed, -result, SystemCall::kConnect);
   }
   reactor_.counters().Add(Counter::kConnects);
   Open();
@@ -127,6 +116,7 @@ void Connection::Open() {
   close_deadline_ms_ = TimingWheel::kNever;
   last_active_ms_ = reactor_.now_ms();
   reactor_.ReportProgress(slot(), 0);
+  reactor_.descriptors().Enter(slot(), {fd_.Get(), generation(), &bytes_received_});
   PushOpenEvent();
   UpdateReceive();
   reactor_.ArmTimer(*this, NextDeadline(reactor_.now_ms()));
@@ -141,7 +131,10 @@ void Connection::PushOpenEvent() {
   event.generation = generation();
   event.listener = options_->listener;
   event.token = token_;
-  event.address_length = AddressOf(peer, &event);
+  event.port = PortOf(peer);
+  char host[INET6_ADDRSTRLEN];
+  event.address_length = static_cast<uint32_t>(WriteHost(peer, host));
+  std::memcpy(event.address, host, event.address_length);
   const size_t size = offsetof(OpenEvent, address) + event.address_length;
   reactor_.events().Push(EventKind::kOpen, slot(), {reinterpret_cast<const uint8_t*>(&event), size});
 }
@@ -155,7 +148,10 @@ void Connection::OnCompletion(Completion& completion) {
     case Op::kSend:
       send_pending_ = false;
       if (state_ == State::kEnding) {
-        if (completion.result > 0) bytes_sent_ += static_cast<uint64_t>(completion.result);
+        if (completion.result > 0) {
+          bytes_sent_ += static_cast<uint64_t>(completion.result);
+          out_.Consume(static_cast<size_t>(completion.result));
+        }
         return FinishIfOver();
       }
       if (OnSent(completion.result)) StartSend();
@@ -187,11 +183,12 @@ void Connection::Close(CloseReason reason) {
 }
 
 // Nothing can be sent any more, or must not.
-void Connection::Fail(CloseReason reason, int error) {
+void Connection::Fail(CloseReason reason, int error, SystemCall call) {
   if (state_ == State::kEnding) return;
   if (state_ == State::kConnecting || state_ == State::kOpen) {
     reason_ = reason;
     error_ = error;
+    call_ = call;
   }
   End();
 }
@@ -200,6 +197,13 @@ void Connection::Abort(CloseReason reason) {
   if (state_ == State::kEnding) return;
   const linger reset{.l_onoff = 1, .l_linger = 0};
   if (fd_.Valid()) ::setsockopt(fd_.Get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  Fail(reason);
+}
+
+// No linger and no waiting for the peer. What is queued has its last try in FinishIfOver, when no send is in flight.
+void Connection::Destroy(CloseReason reason) {
+  if (state_ == State::kEnding) return;
+  destroyed_ = state_ == State::kOpen || state_ == State::kFlushing;
   Fail(reason);
 }
 
@@ -224,7 +228,9 @@ void Connection::End() {
 void Connection::FinishIfOver() {
   if (HasOperations() || finished_) return;
   finished_ = true;
+  if (destroyed_) SendAtOnce();
   ClearSendQueue();
+  if (opened_) reactor_.descriptors().Leave(slot());
   if (fd_.Valid()) reactor_.driver().Forget(fd_.Get());
   fd_.Reset();
   reactor_.counters().Add(Counter::kClosed);
@@ -245,6 +251,9 @@ void Connection::PushCloseEvent() {
       .limit_high = High(options_->framing.max_frame_length),
       .token = token_,
       .opened = opened_,
+      .call = static_cast<uint32_t>(call_),
+      .received_low = Low(bytes_received_.load(std::memory_order_relaxed)),
+      .received_high = High(bytes_received_.load(std::memory_order_relaxed)),
   };
   reactor_.events().Push(EventKind::kClose, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
 }
@@ -291,7 +300,7 @@ void Connection::ForgiveLateness() {
 void Connection::OnTimer(uint64_t now_ms) {
   if (state_ == State::kConnecting) {
     reactor_.counters().Add(Counter::kConnectErrors);
-    return Fail(CloseReason::kConnectTimeout, ETIMEDOUT);
+    return Fail(CloseReason::kConnectTimeout, ETIMEDOUT, SystemCall::kConnect);
   }
   if (now_ms >= close_deadline_ms_) return state_ == State::kLingering ? End() : Abort(CloseReason::kWriteStalled);
   ForgiveLateness();

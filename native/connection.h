@@ -9,6 +9,7 @@
 //        └──────────┴──────────┴─────────────┴───────────┘   an error, a timeout, an abort
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -36,6 +37,7 @@ class Connection final : public OperationOwner {
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
+  void OnAbandoned(uint32_t token) override;
   void Shut(bool graceful) override;
 
  private:
@@ -55,6 +57,7 @@ class Connection final : public OperationOwner {
   void PushOpenEvent();
   void PushCloseEvent();
 
+  int Prepare(int family);
   void OnConnected(int result);
   void OnReceived(Completion& completion);
   void OnBytes(std::span<const uint8_t> bytes);
@@ -85,8 +88,10 @@ class Connection final : public OperationOwner {
   void ReportDrain();
 
   void Close(CloseReason reason);
-  void Fail(CloseReason reason, int error = 0);
+  void Fail(CloseReason reason, int error = 0, SystemCall call = SystemCall::kNone);
   void Abort(CloseReason reason);
+  void Destroy(CloseReason reason);
+  void SendAtOnce();
   void End();
   void FinishIfOver();
 
@@ -116,6 +121,8 @@ class Connection final : public OperationOwner {
   bool fin_sent_ : 1 = false;
   bool want_drain_ : 1 = false;  // JavaScript waits for the low watermark
   bool finished_ : 1 = false;    // JavaScript was told of the end; only the memory is left
+  bool destroyed_ : 1 = false;   // what is queued gets one last try when nothing is in flight any more
+  SystemCall call_ = SystemCall::kNone;
 
   uint32_t token_;
   uint32_t credit_turn_ = 0;
@@ -131,6 +138,7 @@ class Connection final : public OperationOwner {
   uint64_t write_since_ms_ = 0;    // 0: nothing waits for the peer
   uint64_t close_deadline_ms_ = 0;
   uint64_t bytes_sent_ = 0;
+  std::atomic<uint64_t> bytes_received_{0};  // any thread may read
   uint64_t declared_ = 0;
   uint32_t lingered_bytes_ = 0;
   Admission::Ticket ticket_;

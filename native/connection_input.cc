@@ -23,7 +23,8 @@ void Connection::OnReceived(Completion& completion) {
   } else if (completion.result == -ENOBUFS) {
     reactor_.counters().Add(Counter::kReceiveBuffersStarved);
   } else if (completion.result < 0 && completion.result != -ECANCELED && state_ != State::kEnding) {
-    Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result);
+    Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result,
+         SystemCall::kRead);
   }
   if (state_ == State::kEnding) return FinishIfOver();
   // Armed again in Flush, when the receive buffers of this turn are back with the driver.
@@ -32,6 +33,7 @@ void Connection::OnReceived(Completion& completion) {
 
 void Connection::OnBytes(std::span<const uint8_t> bytes) {
   last_active_ms_ = reactor_.now_ms();
+  bytes_received_.store(bytes_received_.load(std::memory_order_relaxed) + bytes.size(), std::memory_order_relaxed);
   reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
   if (state_ != State::kOpen || faulted_) {
     reactor_.counters().Add(Counter::kDroppedBytesAfterClose, bytes.size());

@@ -8,6 +8,7 @@
 #include "admission.h"
 #include "base/tables.gen.h"
 #include "framer/framer.h"
+#include "socket_address.h"
 
 namespace ringway {
 
@@ -35,6 +36,7 @@ struct ConnectionOptions {
   bool no_delay = true;
   uint64_t keep_alive_ms = limits::keep_alive_ms;
   uint32_t listener = 0;  // its id; 0: an outgoing connection
+  SocketAddress local;    // an outgoing connection is bound to it first
   EngineAccounts* accounts = nullptr;
   std::shared_ptr<Admission> admission;  // of accepted connections
 };

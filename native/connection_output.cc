@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/tables.gen.h"
 #include "connection.h"
@@ -57,6 +58,8 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return Close(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kAbort:
       return Abort(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
+    case CommandKind::kDestroy:
+      return Destroy(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kShutdown:
       if (state_ != State::kOpen || fin_wanted_) return;
       fin_wanted_ = true;
@@ -140,7 +143,7 @@ bool Connection::AccountBuffered() {
 // False when the connection ends with it.
 bool Connection::OnSent(int32_t result) {
   if (result < 0) {
-    Fail(IsReset(-result) ? CloseReason::kPeerReset : CloseReason::kIoError, -result);
+    Fail(IsReset(-result) ? CloseReason::kPeerReset : CloseReason::kIoError, -result, SystemCall::kWrite);
     return false;
   }
   bytes_sent_ += static_cast<uint64_t>(result);
@@ -153,6 +156,23 @@ bool Connection::OnSent(int32_t result) {
     ReportDrain();
   }
   return true;
+}
+
+// Nothing is in flight and the descriptor is about to be closed: the kernel takes of the queue what it takes now.
+void Connection::SendAtOnce() {
+  while (!out_.empty()) {
+    iovec parts[kSendParts];
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = static_cast<size_t>(out_.Gather(parts, kSendParts));
+    const ssize_t sent = ::sendmsg(fd_.Get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent <= 0) return;
+    reactor_.counters().Add(Counter::kSends);
+    reactor_.counters().Add(Counter::kBytesSent, static_cast<uint64_t>(sent));
+    bytes_sent_ += static_cast<uint64_t>(sent);
+    out_.Consume(static_cast<size_t>(sent));
+  }
 }
 
 void Connection::ReportDrain() {

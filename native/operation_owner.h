@@ -27,6 +27,8 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once per turn after MarkReady: input that was left over for want of credit or room.
   virtual void Resume() {}
   virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
+  // JavaScript no longer wants the outgoing connection that it called so.
+  virtual void OnAbandoned(uint32_t /*token*/) {}
   // The engine closes: end everything, at once or (graceful) when what is queued has been sent, and unregister when the
   // last operation is over. Called again for what is still there.
   virtual void Shut(bool graceful) = 0;

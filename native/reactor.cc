@@ -259,6 +259,12 @@ void Reactor::MarkReady(OperationOwner& owner) {
   if (!static_cast<ListNode<ByReady>&>(owner).IsLinked()) ready_.PushBack(owner);
 }
 
+void Reactor::Abandon(uint32_t token) {
+  for (const Slot& slot : slots_) {
+    if (slot.owner != nullptr) slot.owner->OnAbandoned(token);
+  }
+}
+
 void Reactor::Stop(bool graceful) {
   stopping_ = true;
   stop_gracefully_ = graceful;

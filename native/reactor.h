@@ -17,6 +17,7 @@
 #include "base/event_ring.h"
 #include "base/fd.h"
 #include "buffer/buffer_pool.h"
+#include "descriptor_table.h"
 #include "driver/driver.h"
 #include "operation_owner.h"
 #include "timer/timerfd.h"
@@ -100,6 +101,10 @@ class Reactor {
   size_t owners() const { return owner_count_; }
   // Owners of connections, listeners apart: what placing looks at. Any thread may read.
   std::atomic<uint32_t>& connections() { return connections_; }
+  // Any thread.
+  DescriptorTable& descriptors() { return descriptors_; }
+  // The owner was given up before it was open; `token` is JavaScript's name for it.
+  void Abandon(uint32_t token);
 
   void ReportProgress(uint32_t slot, uint64_t bytes_sent) {
     std::atomic_ref<uint32_t>(memory_.progress[slot]).store(Low(bytes_sent), std::memory_order_relaxed);
@@ -152,6 +157,7 @@ class Reactor {
   std::vector<uint32_t> free_slots_;
   size_t owner_count_ = 0;
   std::atomic<uint32_t> connections_{0};
+  DescriptorTable descriptors_;
 
   IntrusiveList<OperationOwner, ByDirty> dirty_;
   IntrusiveList<OperationOwner, ByReady> ready_;

@@ -1,7 +1,6 @@
 #include "reactor_group.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -25,11 +24,12 @@ int OpenListeningSocket(const ListenRequest& request, const ConnectionOptions& o
     ::setsockopt(fd.Get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (request.reuse_port && ::setsockopt(fd.Get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return -errno;
     // Accepted sockets inherit these from the listener: no system call per connection.
-    if (options.no_delay) ::setsockopt(fd.Get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (const auto idle = static_cast<int>(options.keep_alive_ms / 1000); idle > 0) {
-      ::setsockopt(fd.Get(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-      ::setsockopt(fd.Get(), IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
-    }
+    if (options.no_delay) SetNoDelay(fd.Get(), true);
+    if (const auto idle = static_cast<int>(options.keep_alive_ms / 1000); idle > 0) SetKeepAlive(fd.Get(), true, idle);
+  }
+  if (address.ss_family == AF_INET6) {
+    const int only = request.ipv6_only ? 1 : 0;
+    if (::setsockopt(fd.Get(), IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) != 0) return -errno;
   }
   const auto* name = reinterpret_cast<const sockaddr*>(&address);
   if (::bind(fd.Get(), name, request.address.length) != 0) return -errno;
@@ -143,7 +143,8 @@ uint32_t ReactorGroup::ListenerConnections(uint32_t id) const {
   return found == listeners_.end() ? 0 : found->second->admission->open();
 }
 
-void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token) {
+uint32_t ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options,
+                               uint32_t token) {
   options->accounts = &accounts_;
   options->credit_frames = static_cast<uint32_t>(limits::outgoing_credit_frames);
   options->credit_bytes = static_cast<uint32_t>(limits::outgoing_credit_bytes);
@@ -153,6 +154,11 @@ void ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<Connect
   there.Post([address, token, shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](Reactor& reactor) {
     Connection::Connect(reactor, address.storage, address.length, shared, token);
   });
+  return there.index();
+}
+
+void ReactorGroup::Abandon(uint32_t reactor, uint32_t token) {
+  reactors_[reactor]->Post([token](Reactor& there) { there.Abandon(token); });
 }
 
 void ReactorGroup::Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options,

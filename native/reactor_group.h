@@ -17,18 +17,15 @@
 #include "connection_options.h"
 #include "listener.h"
 #include "reactor.h"
+#include "socket_address.h"
 
 namespace ringway {
-
-struct SocketAddress {
-  sockaddr_storage storage = {};
-  socklen_t length = 0;
-};
 
 struct ListenRequest {
   SocketAddress address;
   int backlog = static_cast<int>(limits::backlog);
   bool reuse_port = false;
+  bool ipv6_only = false;
   uint32_t max_connections = static_cast<uint32_t>(limits::max_connections);
   uint32_t max_connections_per_ip = static_cast<uint32_t>(limits::max_connections_per_ip);
   bool limit_loopback = false;
@@ -54,7 +51,9 @@ class ReactorGroup {
   void CloseListener(uint32_t id);
   uint32_t ListenerConnections(uint32_t id) const;
   // kOpen or kClose with this token follows, from the reactor whose index is returned.
-  void Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token);
+  uint32_t Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token);
+  // Ends that connection if it is not open yet; its kClose follows.
+  void Abandon(uint32_t reactor, uint32_t token);
 
   // Everything closes, what is queued is sent first; each reactor says kStopped. Does not wait.
   void Shutdown();

@@ -65,9 +65,15 @@ struct CloseEvent {
   uint32_t declared_high;
   uint32_t limit_low;
   uint32_t limit_high;
-  uint32_t token;   // of an outgoing connection that never opened
-  uint32_t opened;  // 1: an OpenEvent came before
+  uint32_t token;         // of an outgoing connection that never opened
+  uint32_t opened;        // 1: an OpenEvent came before
+  uint32_t call;          // a SystemCall
+  uint32_t received_low;  // bytes read from the socket
+  uint32_t received_high;
 };
+
+// The system call whose error ended a connection.
+enum class SystemCall : uint32_t { kNone = 0, kConnect = 1, kBind = 2, kRead = 3, kWrite = 4 };
 
 struct FaultEvent {
   uint32_t reason;
@@ -90,6 +96,7 @@ enum class CommandKind : uint32_t {
   kPause = 6,
   kResume = 7,
   kWantDrain = 8,
+  kDestroy = 9,
 };
 
 // What every command begins with; `words` counts the whole command.
@@ -124,7 +131,7 @@ struct CloseCommand {
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 1;
+inline constexpr uint32_t kLayoutVersion = 2;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

@@ -9,15 +9,16 @@ export function closeMessage(reason: CloseReason, numbers: Readonly<Record<strin
   return template.replace(/\{(\w+)\}/g, (whole, name: string) => String(numbers[name] ?? whole));
 }
 
+/** What the system said. */
+export type SystemError = Required<Pick<CloseInfo, 'errorCode' | 'errno'>> & Pick<CloseInfo, 'syscall'>;
+
 export function closeInfo(
   reason: CloseReason,
   message: string,
-  errorCode: string | undefined,
+  error: SystemError | undefined,
   bytesHandedToKernel: number,
 ): CloseInfo {
-  return errorCode === undefined
-    ? { reason, message, bytesHandedToKernel }
-    : { reason, message, errorCode, bytesHandedToKernel };
+  return { reason, message, ...error, bytesHandedToKernel };
 }
 
 /** Reasons that have a counter of their own. */

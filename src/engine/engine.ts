@@ -38,7 +38,7 @@ export interface ConnectionOptions {
   readonly highWaterMark?: number;
   /** `drain` is called at this many. Default half of `highWaterMark`. */
   readonly lowWaterMark?: number;
-  /** More buffered bytes than this close the connection with `send-buffer-full`. Default 32 MiB. */
+  /** More buffered bytes than this close the connection with `send-buffer-full`. Default 32 MiB. There is no off: a large number is. */
   readonly maxBufferedBytes?: number;
   /** TCP_NODELAY. Default true. */
   readonly noDelay?: boolean;
@@ -46,27 +46,39 @@ export interface ConnectionOptions {
   readonly keepAliveMs?: number;
 }
 
-export type ListenAddress =
+/**
+ * Of TCP: `host` must be an IP address here (default 127.0.0.1); names are resolved above the seam. Of a unix socket: its
+ * `path`; one that begins with NUL is Linux's abstract namespace, which has no file.
+ */
+export type SocketAddress =
   | { readonly host?: string; readonly port: number; readonly path?: undefined }
   | { readonly path: string; readonly port?: undefined; readonly host?: undefined };
 
-/** `host` must be an IP address here (default 127.0.0.1); names are resolved above the seam. */
-export type ListenOptions = ListenAddress &
+export type AddressFamily = 'IPv4' | 'IPv6' | 'unix';
+
+export type ListenOptions = SocketAddress &
   ConnectionOptions & {
     /** listen(2)'s backlog. Default 1,024. */
     readonly backlog?: number;
     /** One listening socket per reactor with SO_REUSEPORT. Default false. */
     readonly reusePort?: boolean;
-    /** Open connections of this listener; more are closed at accept and counted. Default 10,000. */
+    /** Of `::`, which otherwise takes IPv4 too. Default false. */
+    readonly ipv6Only?: boolean;
+    /** Open connections of this listener; more are closed at accept and counted. 0: no limit. Default 10,000. */
     readonly maxConnections?: number;
-    /** Open connections from one address. Default 1,000 with loopback exempt; set explicitly it holds for loopback too. */
+    /** Open connections from one address. 0: no limit. Default 1,000 with loopback exempt; set explicitly it holds for
+     *  loopback too. */
     readonly maxConnectionsPerIp?: number;
   };
 
-export type ConnectOptions = ListenAddress &
+export type ConnectOptions = SocketAddress &
   ConnectionOptions & {
-    /** Default 5,000. */
+    /** 0: as long as the kernel tries. Default 5,000. */
     readonly connectTimeoutMs?: number;
+    /** IP address to connect from. What is wrong with it is told by `close`, as `EADDRNOTAVAIL` with `syscall: 'bind'`. */
+    readonly localAddress?: string;
+    /** Port to connect from. Default 0: any. */
+    readonly localPort?: number;
   };
 
 /** How a connection ended. */
@@ -76,6 +88,10 @@ export interface CloseInfo {
   readonly message: string;
   /** The system's error, where one caused it: `ECONNRESET`, `ECONNREFUSED`, … */
   readonly errorCode?: string;
+  /** Its number as Node has it: negative. There exactly when `errorCode` is. */
+  readonly errno?: number;
+  /** What the system was asked for when it answered so. */
+  readonly syscall?: 'connect' | 'bind' | 'read' | 'write';
   /** Of all bytes given to `send`, how many the kernel took. A frame that begins at or after this offset never left. */
   readonly bytesHandedToKernel: number;
 }
@@ -117,6 +133,13 @@ export interface Connection {
   readonly remoteAddress: string;
   /** 0 for unix sockets. */
   readonly remotePort: number;
+  readonly remoteFamily: AddressFamily;
+  /** Asked of the system at first use. Empty while connecting, for unix sockets, and where nobody asked in time. */
+  readonly localAddress: string;
+  readonly localPort: number;
+  readonly localFamily: AddressFamily;
+  /** Bytes read from the socket so far (some may still be on their way to `frame`). */
+  readonly bytesReceived: number;
 
   /**
    * Queues raw bytes (the parts one after another; framing is the caller's); they leave together with everything queued in
@@ -141,8 +164,17 @@ export interface Connection {
   shutdown(): void;
   /** Sends what is queued, then FIN, discards what still comes for a moment, closes. Frames are no longer delivered. */
   close(reason?: CloseReason, message?: string): void;
-  /** Drops what is queued and resets. */
+  /**
+   * Does not wait for the peer: the kernel gets of what is queued as much as it takes at once, the rest is dropped, the
+   * descriptor is closed (FIN; RST where the kernel holds bytes that nobody read). Also ends one that is closing.
+   */
+  destroy(reason?: CloseReason, message?: string): void;
+  /** Drops what is queued and resets (a unix socket, which has no reset, is closed). */
   abort(reason?: CloseReason, message?: string): void;
+  /** TCP_NODELAY, from now on. No effect on unix sockets. */
+  setNoDelay(on: boolean): void;
+  /** TCP keepalive, from now on: the first probe after `initialDelayMs` (whole seconds; 0: the system's default). */
+  setKeepAlive(on: boolean, initialDelayMs?: number): void;
   /** Whether this connection keeps the process alive. Default: yes. */
   ref(): void;
   unref(): void;
@@ -171,7 +203,7 @@ export interface Engine {
   readonly reason: string;
   /** Threads; 0: driven from inside Node's loop (also the portable engine). */
   readonly reactors: number;
-  /** @throws an Error with the system's code (`EADDRINUSE`, `EACCES`, …), `address` and `port`. */
+  /** @throws an Error as node:net has it: `code` (`EADDRINUSE`, `EACCES`, …), `errno`, `syscall`, `address`, `port`. */
   listen(options: ListenOptions, handler: Handler): Promise<Listener>;
   /** Never throws for the network: `open` or `close` follows. */
   connect(options: ConnectOptions, handler: Handler): Connection;

@@ -1,6 +1,7 @@
 /** A connection of the native engine: what JavaScript knows of it. The socket itself lives in a reactor. */
+import { familyOf } from './address-family.js';
 import type { CommandRing } from './command-ring.js';
-import type { Connection, Handler } from './engine.js';
+import type { AddressFamily, Connection, Handler } from './engine.js';
 import { CommandKind } from './native.js';
 import type { NativeEngine } from './native-engine.js';
 import type { ReactorRings } from './reactor-rings.js';
@@ -9,6 +10,7 @@ import { CLOSE_REASONS, type CloseReason } from './tables.gen.js';
 /** More than this is copied once into native memory instead of through the command ring. */
 const BLOCK_BYTES = 16 * 1024;
 const NO_HEADER = new Uint8Array(0);
+const NO_ADDRESS = { host: '', port: 0 } as const;
 const REASON_CODES = new Map<CloseReason, number>(CLOSE_REASONS.map(({ name, code }) => [name, code]));
 
 /** One handler, and whether it had frames in this turn. */
@@ -47,10 +49,16 @@ export class NativeConnection implements Connection {
   peerEnded = false;
   /** `shutdown` was called: nothing more can be sent. */
   finished = false;
+  /** While connecting, its name in the reactor. */
+  token = 0;
+  connectingReactor = 0;
+  /** What the close event said; until then the socket is asked. */
+  finalBytesReceived = -1;
 
   readonly #engine: NativeEngine;
   readonly #marks: Watermarks;
   #deferred: Deferred[] | undefined = undefined;
+  #local: { readonly host: string; readonly port: number } | undefined = undefined;
   #queued = 0;
   /** Bytes the kernel had taken when we last looked. */
   #taken = 0;
@@ -73,6 +81,37 @@ export class NativeConnection implements Connection {
 
   get id(): number {
     return this.rings === undefined ? -1 : this.slot * 64 + this.rings.index;
+  }
+
+  get remoteFamily(): AddressFamily {
+    return familyOf(this.remoteAddress, this.remotePort);
+  }
+
+  get localFamily(): AddressFamily {
+    return this.remoteFamily;
+  }
+
+  get localAddress(): string {
+    return this.#localEnd().host;
+  }
+
+  get localPort(): number {
+    return this.#localEnd().port;
+  }
+
+  get bytesReceived(): number {
+    if (this.finalBytesReceived >= 0) return this.finalBytesReceived;
+    if (this.rings === undefined) return 0;
+    const { addon, handle } = this.#engine;
+    return Math.max(0, addon.bytesReceived(handle, this.rings.index, this.slot, this.generation));
+  }
+
+  #localEnd(): { readonly host: string; readonly port: number } {
+    if (this.#local !== undefined) return this.#local;
+    if (this.rings === undefined || this.state === 'closed') return NO_ADDRESS;
+    const { addon, handle } = this.#engine;
+    this.#local = addon.localAddress(handle, this.rings.index, this.slot, this.generation);
+    return this.#local;
   }
 
   get bytesQueued(): number {
@@ -131,8 +170,27 @@ export class NativeConnection implements Connection {
     this.#end(CommandKind.close, reason, message);
   }
 
+  destroy(reason: CloseReason = 'closed', message?: string): void {
+    this.#end(CommandKind.destroy, reason, message);
+  }
+
   abort(reason: CloseReason = 'aborted', message?: string): void {
     this.#end(CommandKind.abort, reason, message);
+  }
+
+  setNoDelay(on: boolean): void {
+    if (this.state === 'connecting') this.#defer((connection) => connection.setNoDelay(on));
+    if (this.rings === undefined || this.state === 'closed') return;
+    const { addon, handle } = this.#engine;
+    addon.setNoDelay(handle, this.rings.index, this.slot, this.generation, on ? 1 : 0);
+  }
+
+  setKeepAlive(on: boolean, initialDelayMs = 0): void {
+    if (this.state === 'connecting') this.#defer((connection) => connection.setKeepAlive(on, initialDelayMs));
+    if (this.rings === undefined || this.state === 'closed') return;
+    const { addon, handle } = this.#engine;
+    const seconds = Math.trunc(initialDelayMs / 1_000);
+    addon.setKeepAlive(handle, this.rings.index, this.slot, this.generation, on ? 1 : 0, seconds);
   }
 
   ref(): void {
@@ -263,8 +321,8 @@ export class NativeConnection implements Connection {
       this.#engine.closeUnopened(this, reason, message);
       return;
     }
-    const isAbortOfClosing = kind === CommandKind.abort && this.state === 'closing';
-    if ((this.state !== 'open' && !isAbortOfClosing) || this.rings === undefined) return;
+    const endsClosing = kind !== CommandKind.close && this.state === 'closing';
+    if ((this.state !== 'open' && !endsClosing) || this.rings === undefined) return;
     if (this.state === 'open') this.closeMessage = message;
     this.state = 'closing';
     this.rings.commands.simple(kind, this.slot, this.generation, REASON_CODES.get(reason) ?? 0);

@@ -2,10 +2,10 @@
  * The engine on the addon: io_uring or epoll. Reactors put what happened into rings, `#takeEvents` takes it out and calls
  * handlers; what handlers want goes back through the command rings. Per batch, not per message, something crosses.
  */
-import { getSystemErrorName } from 'node:util';
+import { getSystemErrorMap, getSystemErrorName } from 'node:util';
 import { RingwayError, shown } from '../errors.js';
 import { BatchKeeper } from './batch-keeper.js';
-import { closeInfo, closeMessage } from './close-info.js';
+import { closeInfo, closeMessage, type SystemError } from './close-info.js';
 import type {
   CloseInfo,
   Connection,
@@ -29,12 +29,18 @@ import {
   EventKind,
   LAYOUT,
   SLOTS,
+  SYSTEM_CALLS,
 } from './native.js';
 import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
 import { toNativeConnect, toNativeListen } from './native-options.js';
 import { defaultReactors } from './reactor-count.js';
 import { ReactorRings } from './reactor-rings.js';
-import { resolveBytes, resolveConnectOptions, resolveListenOptions } from './resolve-options.js';
+import {
+  type ResolvedListenOptions,
+  resolveBytes,
+  resolveConnectOptions,
+  resolveListenOptions,
+} from './resolve-options.js';
 import { CLOSE_REASONS, type CloseReason, COUNTERS, type CounterName, ENGINE_LIMITS } from './tables.gen.js';
 
 const BYTES_MASK = EVENT_BYTES - 1;
@@ -104,6 +110,7 @@ export class NativeEngine implements Engine {
 
   // For connections:
   readonly addon: Addon;
+  readonly handle: EngineHandle;
   readonly blockAddress = new Uint32Array(2);
   /** The bytes of the batch that is being delivered, and whose they are. */
   batchBytes: Uint8Array | undefined = undefined;
@@ -114,7 +121,6 @@ export class NativeEngine implements Engine {
   /** Commands are published together at the end of the turn. */
   inTurn = false;
 
-  readonly #handle: EngineHandle;
   readonly #rings: readonly ReactorRings[];
   readonly #listeners = new Map<number, NativeListener>();
   readonly #connecting = new Map<number, NativeConnection>();
@@ -134,14 +140,14 @@ export class NativeEngine implements Engine {
 
   constructor(addon: Addon, created: Created, memory: readonly ReturnType<typeof allocateRings>[], reactors: number) {
     this.addon = addon;
-    this.#handle = created.handle;
+    this.handle = created.handle;
     this.name = created.driver;
     this.reason = created.reason;
     this.reactors = reactors;
     // A command may stay behind; outside of a turn nothing else would come back for it.
     const flush = () => {
       if (this.#running === 0) return;
-      addon.flushCommands(this.#handle);
+      addon.flushCommands(this.handle);
       if (!this.inTurn) this.#releaseLater();
     };
     this.#rings = memory.map((rings, index) => new ReactorRings(index, rings, flush));
@@ -159,8 +165,8 @@ export class NativeEngine implements Engine {
       const right = `it must be at most ${most}, which is what ${this.#rings.length} reactors hold`;
       throw new RingwayError('ERR_INVALID_OPTION', ['maxConnections', resolved.maxConnections, right]);
     }
-    const bound = this.addon.listen(this.#handle, toNativeListen(resolved));
-    if (typeof bound === 'number') throw listenError(bound, options);
+    const bound = this.addon.listen(this.handle, toNativeListen(resolved));
+    if (typeof bound === 'number') throw listenError(bound, resolved);
     const address = 'path' in resolved.address ? resolved.address : { host: bound.host, port: bound.port };
     const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), resolved.connection);
     this.#listeners.set(bound.id, listener);
@@ -183,16 +189,19 @@ export class NativeEngine implements Engine {
     const token = this.#nextToken;
     this.#nextToken = (this.#nextToken % (UINT32 - 2)) + 1;
     this.#connecting.set(token, connection);
-    const error = this.#closing ? -1 : this.addon.connect(this.#handle, toNativeConnect(resolved), token);
-    if (error < 0) {
+    const reactor = this.#closing ? -1 : this.addon.connect(this.handle, toNativeConnect(resolved), token);
+    if (reactor < 0) {
       this.#connecting.delete(token);
       this.closeUnopened(
         connection,
         this.#closing ? 'engine-closed' : 'connect-failed',
         this.#closing
           ? undefined
-          : `${isPath ? 'the path' : 'the address'} cannot be used: ${getSystemErrorName(error)}`,
+          : `${isPath ? 'the path' : 'the address'} cannot be used: ${getSystemErrorName(reactor)}`,
       );
+    } else {
+      connection.token = token;
+      connection.connectingReactor = reactor;
     }
     return connection;
   }
@@ -215,7 +224,7 @@ export class NativeEngine implements Engine {
 
   counters(): Record<CounterName, number> {
     const values = new Float64Array(COUNTERS.length);
-    if (this.#running > 0) this.addon.counters(this.#handle, values);
+    if (this.#running > 0) this.addon.counters(this.handle, values);
     return Object.fromEntries(COUNTERS.map(({ name }, i) => [name, values[i]])) as Record<CounterName, number>;
   }
 
@@ -230,32 +239,35 @@ export class NativeEngine implements Engine {
     const stopped = new Promise<void>((resolve) => {
       this.#markStopped = resolve;
     });
-    this.addon.shutdown(this.#handle);
+    this.addon.shutdown(this.handle);
     await stopped;
     this.dropRef();
-    this.addon.destroy(this.#handle);
+    this.addon.destroy(this.handle);
   }
 
   // --- for listeners and connections
 
   addRef(): void {
-    if (++this.#refs === 1) this.addon.setRef(this.#handle, true);
+    if (++this.#refs === 1) this.addon.setRef(this.handle, true);
   }
 
   dropRef(): void {
-    if (--this.#refs === 0) this.addon.setRef(this.#handle, false);
+    if (--this.#refs === 0) this.addon.setRef(this.handle, false);
   }
 
   connectionsOf(listener: number): number {
-    return this.#running > 0 ? this.addon.listenerConnections(this.#handle, listener) : 0;
+    return this.#running > 0 ? this.addon.listenerConnections(this.handle, listener) : 0;
   }
 
   closeListener(listener: number): void {
-    if (this.#running > 0) this.addon.closeListener(this.#handle, listener);
+    if (this.#running > 0) this.addon.closeListener(this.handle, listener);
   }
 
   /** An outgoing connection ends before it opened; its owner is told outside of its own call. */
   closeUnopened(connection: NativeConnection, reason: CloseReason, message?: string): void {
+    if (this.#running > 0 && connection.token !== 0) {
+      this.addon.abandonConnect(this.handle, connection.connectingReactor, connection.token);
+    }
     setImmediate(() => this.#tellClosed(connection, closeInfo(reason, message ?? closeMessage(reason), undefined, 0)));
   }
 
@@ -465,9 +477,10 @@ export class NativeEngine implements Engine {
     if (connection === undefined || connection.abandoned) return;
     const reason = CLOSE_REASONS[code].name;
     const numbers = { declared: signedWide(ring, place + 16), limit: wide(ring, place + 24) };
-    const errorCode = error === 0 ? undefined : getSystemErrorName(-error);
-    const message = connection.closeMessage ?? closeMessage(reason, numbers) + (errorCode ? ` (${errorCode})` : '');
-    this.#tellClosed(connection, closeInfo(reason, message, errorCode, sent));
+    const cause = error === 0 ? undefined : systemError(-error, word(ring, place + 40));
+    const message = connection.closeMessage ?? closeMessage(reason, numbers) + (cause ? ` (${cause.errorCode})` : '');
+    connection.finalBytesReceived = wide(ring, place + 44);
+    this.#tellClosed(connection, closeInfo(reason, message, cause, sent));
   }
 
   #tellClosed(connection: NativeConnection, info: CloseInfo): void {
@@ -553,18 +566,20 @@ function resolveReactors(reactors: number | 'auto'): number {
   return reactors;
 }
 
-function listenError(errno: number, options: ListenOptions): Error {
+/** As node:net's, message and all. */
+function listenError(errno: number, options: ResolvedListenOptions): Error {
   const code = getSystemErrorName(errno);
-  const where = options.path ?? `${options.host ?? '127.0.0.1'}:${options.port}`;
-  const error = new Error(`listen ${code}: ${where}`);
-  const port = options.port === undefined ? {} : { port: options.port };
-  return Object.assign(error, {
-    code,
-    errno,
-    syscall: 'listen',
-    address: options.path ?? options.host ?? '127.0.0.1',
-    ...port,
-  });
+  const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
+  const { address } = options;
+  const named = 'path' in address ? { address: address.path } : { address: address.host, port: address.port };
+  const where = named.port ? `${named.address}:${named.port}` : named.address;
+  const error = new Error(`listen ${code}: ${what} ${where}`);
+  return Object.assign(error, { code, errno, syscall: 'listen', ...named });
+}
+
+function systemError(errno: number, call: number): SystemError {
+  const syscall = SYSTEM_CALLS[call];
+  return { errorCode: getSystemErrorName(errno), errno, ...(syscall && { syscall }) };
 }
 
 /** The machine's byte order is the one that the addon wrote in: little-endian on every platform it is built for. */

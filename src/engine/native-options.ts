@@ -31,6 +31,7 @@ export function toNativeListen(options: ResolvedListenOptions): NativeListenOpti
     ...toNativeConnection(options.address, options.connection, ENGINE_LIMITS.connectTimeoutMs),
     backlog: options.backlog,
     reusePort: options.reusePort,
+    ipv6Only: options.ipv6Only,
     maxConnections: options.maxConnections,
     maxConnectionsPerIp: options.maxConnectionsPerIp,
     limitLoopback: !options.loopbackExempt,
@@ -38,7 +39,8 @@ export function toNativeListen(options: ResolvedListenOptions): NativeListenOpti
 }
 
 export function toNativeConnect(options: ResolvedConnectOptions): NativeConnectionOptions {
-  return toNativeConnection(options.address, options.connection, options.connectTimeoutMs);
+  const connection = toNativeConnection(options.address, options.connection, options.connectTimeoutMs);
+  return { ...connection, localAddress: options.localAddress, localPort: options.localPort };
 }
 
 function toNativeConnection(
@@ -48,7 +50,7 @@ function toNativeConnection(
 ): NativeConnectionOptions {
   const { framing, ...rest } = options;
   const place = 'path' in address ? { path: address.path, host: '', port: 0 } : { path: '', ...address };
-  return { ...rest, ...place, connectTimeoutMs, framing: toNativeFraming(framing) };
+  return { ...rest, ...place, connectTimeoutMs, localAddress: '', localPort: 0, framing: toNativeFraming(framing) };
 }
 
 function toNativeFraming(framing: ResolvedFraming): NativeFraming {

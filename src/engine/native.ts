@@ -41,6 +41,8 @@ export interface NativeConnectionOptions {
   readonly partialFrameTimeoutMs: number;
   readonly writeStallTimeoutMs: number;
   readonly connectTimeoutMs: number;
+  readonly localAddress: string;
+  readonly localPort: number;
   readonly highWaterMark: number;
   readonly lowWaterMark: number;
   readonly maxBufferedBytes: number;
@@ -51,6 +53,7 @@ export interface NativeConnectionOptions {
 export interface NativeListenOptions extends NativeConnectionOptions {
   readonly backlog: number;
   readonly reusePort: boolean;
+  readonly ipv6Only: boolean;
   readonly maxConnections: number;
   readonly maxConnectionsPerIp: number;
   readonly limitLoopback: boolean;
@@ -72,8 +75,23 @@ export interface Addon {
   ): { handle: EngineHandle; driver: 'io_uring' | 'epoll'; reason: string; error?: undefined } | { error: string };
   /** The bound address, or a negative errno. */
   listen(engine: EngineHandle, options: NativeListenOptions): { id: number; host: string; port: number } | number;
-  /** 0 or a negative errno; an open or a close event with the token follows. */
+  /** The reactor's index or a negative errno; an open or a close event with the token follows. */
   connect(engine: EngineHandle, options: NativeConnectionOptions, token: number): number;
+  /** Ends that connection if it is not open yet. */
+  abandonConnect(engine: EngineHandle, reactor: number, token: number): void;
+  /** Of an open connection; empty and 0 where it is gone. */
+  localAddress(engine: EngineHandle, reactor: number, slot: number, generation: number): { host: string; port: number };
+  /** -1 where it is gone. */
+  bytesReceived(engine: EngineHandle, reactor: number, slot: number, generation: number): number;
+  setNoDelay(engine: EngineHandle, reactor: number, slot: number, generation: number, on: number): void;
+  setKeepAlive(
+    engine: EngineHandle,
+    reactor: number,
+    slot: number,
+    generation: number,
+    on: number,
+    idleSeconds: number,
+  ): void;
   /** A listener-closed event follows. */
   closeListener(engine: EngineHandle, id: number): void;
   listenerConnections(engine: EngineHandle, id: number): number;
@@ -134,7 +152,11 @@ export const CommandKind = {
   pause: 6,
   resume: 7,
   wantDrain: 8,
+  destroy: 9,
 } as const;
+
+/** The system call whose error ended a connection. */
+export const SYSTEM_CALLS = [undefined, 'connect', 'bind', 'read', 'write'] as const;
 
 export const EVENT_DESCRIPTORS = 16384;
 export const EVENT_BYTES = 1 << 20;
@@ -142,7 +164,7 @@ export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [1, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+export const LAYOUT: readonly number[] = [2, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;

@@ -2,9 +2,10 @@
 import type { Socket } from 'node:net';
 import { FrameStatus, type Framer } from '../framing/framer.js';
 import { makeFramer } from '../framing/make-framer.js';
+import { familyOf } from './address-family.js';
 import { type BlockPool, LARGEST_BLOCK } from './block-pool.js';
-import { COUNTER_OF_REASON, closeInfo, closeMessage } from './close-info.js';
-import type { Connection, Handler } from './engine.js';
+import { COUNTER_OF_REASON, closeInfo, closeMessage, type SystemError } from './close-info.js';
+import type { AddressFamily, Connection, Handler } from './engine.js';
 import type { ResolvedConnectionOptions } from './resolve-options.js';
 import { type CloseReason, type CounterName, ENGINE_LIMITS } from './tables.gen.js';
 import type { Timed, TimingWheel } from './timing-wheel.js';
@@ -53,6 +54,7 @@ export class PortableConnection implements Connection, Timed {
   remoteAddress = '';
   remotePort = 0;
   bytesQueued = 0;
+  bytesReceived = 0;
   /** Where the per-address count is kept; empty for one that is not counted. */
   countedAddress = '';
 
@@ -78,6 +80,8 @@ export class PortableConnection implements Connection, Timed {
   #established = false;
   #connectDeadline = 0;
   #connectTimeoutMs = 0;
+  #localAddress = '';
+  #localPort = 0;
   #lastActive: number;
 
   // Receiving.
@@ -107,7 +111,7 @@ export class PortableConnection implements Connection, Timed {
   #lingeredBytes = 0;
   #reason: CloseReason | undefined = undefined;
   #message = '';
-  #errorCode: string | undefined = undefined;
+  #error: SystemError | undefined = undefined;
 
   constructor(host: ConnectionHost, id: number, socket: Socket, options: ResolvedConnectionOptions, handler: Handler) {
     this.#host = host;
@@ -127,6 +131,22 @@ export class PortableConnection implements Connection, Timed {
 
   get state(): State {
     return this.#state;
+  }
+
+  get remoteFamily(): AddressFamily {
+    return familyOf(this.remoteAddress, this.remotePort);
+  }
+
+  get localFamily(): AddressFamily {
+    return this.remoteFamily;
+  }
+
+  get localAddress(): string {
+    return (this.#localAddress ||= this.#socket.localAddress ?? '');
+  }
+
+  get localPort(): number {
+    return (this.#localPort ||= this.#socket.localPort ?? 0);
   }
 
   get bufferedAmount(): number {
@@ -163,6 +183,7 @@ export class PortableConnection implements Connection, Timed {
     const host = this.#host;
     this.#lastActive = host.turn();
     host.counts.bytes_received += chunk.length;
+    this.bytesReceived += chunk.length;
     if (this.#state !== 'open') {
       this.#discard(chunk.length);
       return;
@@ -632,6 +653,23 @@ export class PortableConnection implements Connection, Timed {
     this.#arm();
   }
 
+  destroy(reason: CloseReason = 'closed', message?: string): void {
+    if (this.#state === 'connecting') {
+      this.abort(reason, message);
+      return;
+    }
+    if (this.#state === 'closed') return;
+    if (this.#state === 'open') {
+      this.#reason = undefined;
+      this.#giveReason(reason, message);
+    }
+    this.#state = 'closing';
+    this.#write();
+    this.#dropQueued();
+    this.#releasePartial(!this.#isDelivering());
+    this.#socket.destroy();
+  }
+
   abort(reason: CloseReason = 'aborted', message?: string): void {
     if (this.#state === 'closed') return;
     if (this.#state !== 'closing') {
@@ -692,7 +730,8 @@ export class PortableConnection implements Connection, Timed {
   /** The socket failed; `closedBySocket` follows. */
   failed(error: NodeJS.ErrnoException): void {
     if (this.#state === 'closing' || this.#state === 'closed') return;
-    this.#errorCode = error.code;
+    const { code = 'UNKNOWN', errno = 0, syscall } = error;
+    this.#error = { errorCode: code, errno, ...(syscall && { syscall: syscall as SystemError['syscall'] }) };
     this.#reason = undefined;
     const reason = !this.#established ? 'connect-failed' : RESET_CODES.has(error.code) ? 'peer-reset' : 'io-error';
     this.#giveReason(reason, `${closeMessage(reason)}: ${error.message}`);
@@ -713,10 +752,18 @@ export class PortableConnection implements Connection, Timed {
     if (counter !== undefined) host.counts[counter]++;
     host.closed(this);
     try {
-      this.handler.close?.(this, closeInfo(this.#reason!, this.#message, this.#errorCode, this.#handed));
+      this.handler.close?.(this, closeInfo(this.#reason!, this.#message, this.#error, this.#handed));
     } catch (error) {
       surface(error);
     }
+  }
+
+  setNoDelay(on: boolean): void {
+    this.#socket.setNoDelay(on);
+  }
+
+  setKeepAlive(on: boolean, initialDelayMs = 0): void {
+    this.#socket.setKeepAlive(on, initialDelayMs);
   }
 
   ref(): void {

@@ -241,8 +241,10 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
 
 function socketOptions(options: ResolvedConnectOptions): TcpNetConnectOpts {
   const { noDelay, keepAliveMs } = options.connection;
+  const { localAddress, localPort } = options;
   return {
     ...(options.address as { host: string; port: number }),
+    ...(localAddress === '' ? {} : { localAddress, localPort }),
     allowHalfOpen: true,
     noDelay,
     keepAlive: keepAliveMs > 0,

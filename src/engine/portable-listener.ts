@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { constants } from 'node:os';
 import { dirname } from 'node:path';
+import { getSystemErrorMap } from 'node:util';
 import { RingwayError } from '../errors.js';
 import type { Handler, Listener } from './engine.js';
 import type { PortableConnection } from './portable-connection.js';
@@ -36,20 +37,20 @@ export class PortableListener implements Listener {
       { allowHalfOpen: true, noDelay, keepAlive: keepAliveMs > 0, keepAliveInitialDelay: keepAliveMs },
       (socket) => this.#accept(socket),
     );
-    this.#server.maxConnections = options.maxConnections;
+    if (options.maxConnections > 0) this.#server.maxConnections = options.maxConnections;
     this.#server.on('drop', () => this.#host.counts.refused_max_connections++);
   }
 
   /** @throws the system's error (`EADDRINUSE`, …), RingwayError `ERR_UNSUPPORTED` */
   listen(): Promise<this> {
-    const { address, backlog, reusePort } = this.options;
+    const { address, backlog, reusePort, ipv6Only } = this.options;
     if (reusePort) checkReusePort();
     const server = this.#server;
     return new Promise((resolve, reject) => {
       server.once('error', (error) => reject('path' in address ? pathError(error, address.path) : error));
       // Exclusive: in a cluster's worker too the address is this process's own, as with the native engines.
       const shared = reusePort ? { reusePort } : {};
-      server.listen({ ...address, backlog, exclusive: true, ...shared }, () => {
+      server.listen({ ...address, backlog, ipv6Only, exclusive: true, ...shared }, () => {
         server.removeAllListeners('error');
         server.on('error', () => this.#host.counts.accept_errors++);
         resolve(this);
@@ -71,7 +72,8 @@ export class PortableListener implements Listener {
   #accept(socket: Socket): void {
     const remote = socket.remoteAddress ?? '';
     const counted = 'path' in this.options.address ? '' : this.#countedAddress(remote);
-    if (counted !== '' && (this.#perAddress.get(counted) ?? 0) >= this.options.maxConnectionsPerIp) {
+    const { maxConnectionsPerIp } = this.options;
+    if (counted !== '' && maxConnectionsPerIp > 0 && (this.#perAddress.get(counted) ?? 0) >= maxConnectionsPerIp) {
       this.#host.counts.refused_max_connections_per_ip++;
       // It may already be reset by its peer; nobody waits for the error.
       socket.on('error', () => undefined);
@@ -131,8 +133,9 @@ export class PortableListener implements Listener {
 function pathError(error: NodeJS.ErrnoException, path: string): Error {
   const missing = error.code === 'EACCES' && !existsSync(dirname(path));
   const code = missing ? 'ENOENT' : error.code;
-  const errno = missing ? -constants.errno.ENOENT : error.errno;
-  return Object.assign(new Error(`listen ${code}: ${path}`), { code, errno, syscall: 'listen', address: path });
+  const errno = missing ? -constants.errno.ENOENT : (error.errno ?? 0);
+  const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
+  return Object.assign(new Error(`listen ${code}: ${what} ${path}`), { code, errno, syscall: 'listen', address: path });
 }
 
 function checkReusePort(): void {

@@ -8,6 +8,8 @@ import { ENGINE_LIMITS } from './tables.gen.js';
 const DEFAULT_HOST = '127.0.0.1';
 /** The kernel's sun_path, with its final zero. */
 const LONGEST_PATH = 107;
+/** An abstract name has no final zero, but one in front. */
+const LONGEST_ABSTRACT = 108;
 /** Of timers: the largest number of ms that setTimeout and an int32 hold (24 days). */
 const LONGEST_MS = 2 ** 31 - 1;
 const LARGEST_COUNT = 2 ** 31 - 1;
@@ -31,7 +33,10 @@ export interface ResolvedListenOptions {
   readonly connection: ResolvedConnectionOptions;
   readonly backlog: number;
   readonly reusePort: boolean;
+  readonly ipv6Only: boolean;
+  /** 0: no limit. */
   readonly maxConnections: number;
+  /** 0: no limit. */
   readonly maxConnectionsPerIp: number;
   /** False where `maxConnectionsPerIp` was given: it then holds for loopback too. */
   readonly loopbackExempt: boolean;
@@ -41,6 +46,9 @@ export interface ResolvedConnectOptions {
   readonly address: ResolvedAddress;
   readonly connection: ResolvedConnectionOptions;
   readonly connectTimeoutMs: number;
+  /** Empty: any. */
+  readonly localAddress: string;
+  readonly localPort: number;
 }
 
 /** @throws RingwayError `ERR_INVALID_OPTION`, `ERR_INVALID_FRAMING` */
@@ -50,12 +58,13 @@ export function resolveListenOptions(options: ListenOptions): ResolvedListenOpti
     connection: resolveConnectionOptions(options),
     backlog: count('backlog', options.backlog, ENGINE_LIMITS.backlog, 1),
     reusePort: boolean('reusePort', options.reusePort, false),
-    maxConnections: count('maxConnections', options.maxConnections, ENGINE_LIMITS.maxConnections, 1),
+    ipv6Only: boolean('ipv6Only', options.ipv6Only, false),
+    maxConnections: count('maxConnections', options.maxConnections, ENGINE_LIMITS.maxConnections, 0),
     maxConnectionsPerIp: count(
       'maxConnectionsPerIp',
       options.maxConnectionsPerIp,
       ENGINE_LIMITS.maxConnectionsPerIp,
-      1,
+      0,
     ),
     loopbackExempt: options.maxConnectionsPerIp === undefined,
   };
@@ -63,8 +72,10 @@ export function resolveListenOptions(options: ListenOptions): ResolvedListenOpti
 
 /** @throws RingwayError `ERR_INVALID_OPTION`, `ERR_INVALID_FRAMING` */
 export function resolveConnectOptions(options: ConnectOptions): ResolvedConnectOptions {
+  const address = resolveAddress(options, 1);
   return {
-    address: resolveAddress(options, 1),
+    address,
+    ...resolveLocal(options, address),
     connection: resolveConnectionOptions(options),
     connectTimeoutMs: milliseconds('connectTimeoutMs', options.connectTimeoutMs, ENGINE_LIMITS.connectTimeoutMs),
   };
@@ -91,13 +102,13 @@ export function resolveConnectionOptions(options: ConnectionOptions): ResolvedCo
     ),
     highWaterMark,
     lowWaterMark,
-    maxBufferedBytes: count('maxBufferedBytes', options.maxBufferedBytes, ENGINE_LIMITS.maxBufferedBytes, 1),
+    maxBufferedBytes: resolveBytes('maxBufferedBytes', options.maxBufferedBytes, ENGINE_LIMITS.maxBufferedBytes),
     noDelay: boolean('noDelay', options.noDelay, true),
     keepAliveMs: milliseconds('keepAliveMs', options.keepAliveMs, ENGINE_LIMITS.keepAliveMs),
   };
 }
 
-/** Bytes of an engine-wide bound (`maxEngineBytes`, `maxPartialBytes`). */
+/** Bytes of a bound (`maxEngineBytes`, `maxPartialBytes`, `maxBufferedBytes`). */
 export function resolveBytes(name: string, value: number | undefined, otherwise: number): number {
   return integer(name, value ?? otherwise, 1, Number.MAX_SAFE_INTEGER);
 }
@@ -109,7 +120,8 @@ function resolveAddress(
   const { host, port, path } = options;
   if (path !== undefined) {
     if (port !== undefined || host !== undefined) throw refuse('path', path, 'give a path, or a host and a port');
-    if (typeof path !== 'string' || path === '' || Buffer.byteLength(path) > LONGEST_PATH) {
+    const longest = typeof path === 'string' && path.startsWith('\0') ? LONGEST_ABSTRACT : LONGEST_PATH;
+    if (typeof path !== 'string' || path === '' || path === '\0' || Buffer.byteLength(path) > longest) {
       throw refuse('path', path, `it must be the path of a unix socket, 1 to ${LONGEST_PATH} bytes`);
     }
     return { path };
@@ -119,6 +131,22 @@ function resolveAddress(
   }
   if (port === undefined) throw refuse('port', port, 'give a port, or a path');
   return { host: host ?? DEFAULT_HOST, port: integer('port', port, leastPort, 65535) };
+}
+
+/** A port alone needs an address to be bound to: the wildcard of the peer's family. */
+function resolveLocal(
+  options: ConnectOptions,
+  address: ResolvedAddress,
+): Pick<ResolvedConnectOptions, 'localAddress' | 'localPort'> {
+  const { localAddress, localPort = 0 } = options;
+  if (localAddress === undefined && localPort === 0) return { localAddress: '', localPort: 0 };
+  if ('path' in address)
+    throw refuse('localAddress', localAddress ?? localPort, 'a unix socket is bound to no address');
+  if (localAddress !== undefined && (typeof localAddress !== 'string' || isIP(localAddress) === 0)) {
+    throw refuse('localAddress', localAddress, 'it must be an IP address');
+  }
+  const wildcard = isIP(address.host) === 6 ? '::' : '0.0.0.0';
+  return { localAddress: localAddress ?? wildcard, localPort: integer('localPort', localPort, 0, 65535) };
 }
 
 function count(name: string, value: number | undefined, otherwise: number, least: number): number {

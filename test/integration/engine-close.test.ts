@@ -117,11 +117,62 @@ describeEngines(
       expect(info).toMatchObject({ reason: 'unhealthy', message: 'as the test wants', bytesHandedToKernel: 0 });
     });
 
+    test('destroy: what is queued leaves, then FIN, and nobody is waited for', async () => {
+      const handler = new Recorder();
+      const { peer, connection } = await open(handler);
+      connection.send(Buffer.from('first '));
+      await new Promise((resolve) => setImmediate(resolve));
+      connection.send(Buffer.from('second '), Buffer.alloc(40_000, 'z'));
+      const before = performance.now();
+      connection.destroy('unhealthy', 'as the test wants');
+      expect(connection.state).toBe('closing');
+      const sent = { reason: 'unhealthy', message: 'as the test wants', bytesHandedToKernel: 40_013 };
+      expect(await handler.closeInfo()).toMatchObject(sent);
+      // The peer has not ended: closing would have waited 2 s for it.
+      expect(performance.now() - before).toBeLessThan(1_500);
+      await peer.end();
+      expect(peer.receivedBytes).toBe(40_013);
+      expect(peer.error).toBeUndefined();
+    });
+
+    test('destroy: what the kernel does not take is dropped, and it is known how much it took', async () => {
+      const handler = new Recorder();
+      const listener = await fixture.engine.listen(
+        { port: 0, framing: lengthFraming, maxBufferedBytes: 2 ** 33 },
+        handler,
+      );
+      const peer = await fixture.peer(listener, { paused: true });
+      const connection = await handler.connection();
+      for (let i = 0; i < 40; i++) connection.send(Buffer.alloc(1_000_000, i));
+      connection.destroy();
+      const { bytesHandedToKernel } = await handler.closeInfo();
+      expect(bytesHandedToKernel).toBeGreaterThan(0);
+      expect(bytesHandedToKernel).toBeLessThan(40_000_000);
+      peer.socket.resume();
+      await peer.end();
+      expect(peer.receivedBytes).toBe(bytesHandedToKernel);
+    });
+
+    test('destroy ends a connection that is closing, at once', async () => {
+      const handler = new Recorder();
+      const { peer, connection } = await open(handler);
+      connection.close('going-away');
+      await peer.end();
+      const before = performance.now();
+      connection.destroy();
+      expect((await handler.closeInfo()).reason).toBe('going-away');
+      expect(performance.now() - before).toBeLessThan(1_500);
+    });
+
     test("a peer's reset is peer-reset with the system's code", async () => {
       const handler = new Recorder({ end: () => undefined });
       const { peer } = await open(handler);
       peer.reset();
-      expect(await handler.closeInfo()).toMatchObject({ reason: 'peer-reset', errorCode: 'ECONNRESET' });
+      expect(await handler.closeInfo()).toMatchObject({
+        reason: 'peer-reset',
+        errorCode: 'ECONNRESET',
+        syscall: 'read',
+      });
       expect(handler.ends).toBe(0);
     });
 

@@ -1,7 +1,7 @@
 // Outgoing connections: established, refused, too slow, closed before they are there.
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
@@ -61,7 +61,13 @@ describeEngines(
       const connection = fixture.engine.connect({ port, framing: lengthFraming }, handler);
       connection.send(Buffer.from('lost'));
       const info = await handler.closeInfo();
-      expect(info).toMatchObject({ reason: 'connect-failed', errorCode: 'ECONNREFUSED', bytesHandedToKernel: 0 });
+      expect(info).toMatchObject({
+        reason: 'connect-failed',
+        errorCode: 'ECONNREFUSED',
+        errno: -constants.errno.ECONNREFUSED,
+        syscall: 'connect',
+        bytesHandedToKernel: 0,
+      });
       expect(handler.opened).toEqual([]);
       expect(connection.state).toBe('closed');
       await fixture.counted({ connect_errors: 1 });
@@ -95,12 +101,48 @@ describeEngines(
       expect(handler.opened).toEqual([]);
     });
 
+    test('given up while the other end does not answer: the attempt ends with it', async () => {
+      const port = await fullPort(fixture);
+      const handler = new Recorder();
+      fixture.engine.connect({ port, framing: lengthFraming, connectTimeoutMs: 0 }, handler).destroy();
+      expect((await handler.closeInfo()).reason).toBe('closed');
+      await fixture.counted({ connect_errors: 1, closed: 1 });
+    });
+
+    test('from an address and a port of its own', async () => {
+      const listening = await server();
+      const { port } = listening.address as { port: number };
+      const localPort = await freePort();
+      const handler = new Recorder();
+      const local = { localAddress: '127.0.0.2', localPort };
+      fixture.engine.connect({ port, framing: lengthFraming, ...local }, handler);
+      const { socket } = await listening.peer();
+      expect([socket.remoteAddress, socket.remotePort]).toEqual(['127.0.0.2', localPort]);
+      const connection = await handler.connection();
+      expect([connection.localAddress, connection.localPort]).toEqual(['127.0.0.2', localPort]);
+    });
+
+    test('an own address that is taken, or not of this machine, is told by close', async () => {
+      const listening = await server();
+      const { port } = listening.address as { port: number };
+      const refused = async (local: object) => {
+        const handler = new Recorder();
+        fixture.engine.connect({ port, framing: lengthFraming, ...local }, handler);
+        return handler.closeInfo();
+      };
+      const failed = { reason: 'connect-failed', syscall: 'bind' };
+      expect(await refused({ localAddress: '192.0.2.1' })).toMatchObject({ ...failed, errorCode: 'EADDRNOTAVAIL' });
+      expect(await refused({ localPort: port })).toMatchObject({ ...failed, errorCode: 'EADDRINUSE' });
+    });
+
     test('wrong options are thrown', () => {
       const bad = (options: object) => () =>
         fixture.engine.connect({ port: 1, framing: lengthFraming, ...options } as never, new Recorder());
       expect(bad({ port: 0 })).toThrow('port is 0: it must be an integer from 1 to 65535');
       expect(bad({ host: 'example.org' })).toThrow(/IP address/);
       expect(bad({ connectTimeoutMs: -1 })).toThrow(/connectTimeoutMs/);
+      expect(bad({ localAddress: 'localhost' })).toThrow("localAddress is 'localhost': it must be an IP address");
+      expect(bad({ localPort: 65536 })).toThrow(/localPort/);
     });
 
     test('the other end closes: peer-closed on this one', async () => {
@@ -116,6 +158,14 @@ describeEngines(
   },
   { reactors: [0, 1] },
 );
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.2');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
 
 /** A port whose owner accepts nobody and whose backlog is full: the kernel drops further SYNs. */
 async function fullPort(fixture: EngineFixture): Promise<number> {

@@ -83,10 +83,15 @@ export class FakeConnection implements Connection {
   state: 'connecting' | 'open' | 'closing' | 'closed';
   readonly remoteAddress: string;
   readonly remotePort = 1;
+  readonly remoteFamily = 'IPv4';
+  readonly localAddress = '127.0.0.1';
+  readonly localPort = 2;
+  readonly localFamily = 'IPv4';
   readonly peer = new FakePeer(this);
   readonly handler: Handler;
   readonly options: ConnectionOptions;
   bytesQueued = 0;
+  bytesReceived = 0;
   paused = false;
   lastActiveMs: number;
   closingSinceMs = 0;
@@ -145,10 +150,18 @@ export class FakeConnection implements Connection {
     this.#end(reason, message, false);
   }
 
+  /** The peer takes all that is queued, or, stalled, nothing. */
+  destroy(reason: CloseReason = 'closed', message = ''): void {
+    if (!this.peer.stalled) this.#flush();
+    this.#end(reason, message, true);
+  }
+
   abort(reason: CloseReason = 'aborted', message = ''): void {
     this.#end(reason, message, true);
   }
 
+  setNoDelay(): void {}
+  setKeepAlive(): void {}
   ref(): void {}
   unref(): void {}
 
@@ -253,6 +266,7 @@ export class FakeConnection implements Connection {
       this.#events.unshift({ kind: 'bytes', bytes: bytes.subarray(cut) });
       bytes = bytes.subarray(0, cut);
     }
+    this.bytesReceived += bytes.length;
     this.#received = Buffer.concat([this.#received, bytes]);
     for (let frame = this.#nextFrame(); frame !== undefined; frame = this.#nextFrame()) this.#deliverFrame(frame);
     if (this.state === 'open') this.handler.batchEnd?.();
