@@ -7,7 +7,7 @@
         "<!@(node -p \"require('fs').readFileSync('native/sources.txt','utf8').split('\\n').filter((line)=>/^[^#\\s]/.test(line)).join(' ')\")"
       ],
       "include_dirs": ["native"],
-      "defines": ["NAPI_VERSION=9"],
+      "defines": ["NAPI_VERSION=9", "RINGWAY_GLIBC_FLOOR"],
       "cflags!": ["-O3"],
       "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-O3"],
       "cflags_cc": [

@@ -27,7 +27,16 @@ export { CLOSE_REASONS, type CloseReason, type CounterName, Status, type StatusN
 
 // Gateway.
 export { createGateway, type Gateway, type GatewayDeps } from './gateway/gateway.js';
-export type { GatewayConfig, ListenerConfig, PoolConfig, RouteConfig, ServerConfig } from './gateway/options.js';
+export type { GatewayDrainReport } from './gateway/drain.js';
+export type {
+  GatewayConfig,
+  ListenerConfig,
+  Log,
+  LogLevel,
+  PoolConfig,
+  RouteConfig,
+  ServerConfig,
+} from './gateway/options.js';
 export type { GatewayReport } from './gateway/report.js';
 export { ConfigError, loadConfig, loadConfigFile } from './config/load-config.js';
 export type { Config } from './config/config.js';

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { npm } from './npm.mjs';
 import { root } from './root.mjs';
 import { run, say } from './run.mjs';
 
@@ -7,10 +8,8 @@ import { run, say } from './run.mjs';
 export function ensureInstalled() {
   if (isInstalled()) return;
   say('installing dependencies (npm ci)');
-  const npm = process.env.npm_execpath;
-  const args = ['ci', '--include=dev'];
-  if (npm?.endsWith('.js')) run('npm ci', process.execPath, [npm, ...args]);
-  else run('npm ci', 'npm', args);
+  const [command, ...args] = npm('ci', '--include=dev');
+  run('npm ci', command, args);
 }
 
 /** npm leaves a lockfile of what it installed in node_modules; times would mislead after a checkout. */

@@ -13,14 +13,17 @@ const NEEDS = [
   { name: 'make', debian: 'make', present: () => works('make') || works('ninja') },
   { name: "libuv's header (uv.h)", debian: 'libuv1-dev', present: () => uvInclude() !== undefined },
   { name: 'doctest', debian: 'doctest-dev', present: hasDoctest, onlyFor: 'tests' },
+  { name: 'python3 (for node-gyp)', debian: 'python3', present: () => works('python3'), onlyFor: 'prebuild' },
 ];
 
 /**
  * Makes sure that the native build can run. A Debian package that is missing is installed where that is allowed (root);
  * otherwise throws a SetupError with the command to run.
+ *
+ * @param wanted what is built beside the engine: {tests, prebuild}
  */
-export function ensurePrerequisites({ tests }) {
-  const missing = NEEDS.filter((need) => (!need.onlyFor || tests) && !need.present());
+export function ensurePrerequisites(wanted) {
+  const missing = NEEDS.filter((need) => (!need.onlyFor || wanted[need.onlyFor]) && !need.present());
   if (missing.length > 0) install(missing);
   const major = Number(capture(compiler(), ['-dumpversion'])?.split('.')[0]);
   const isGcc = !capture(compiler(), ['--version'])?.includes('clang');

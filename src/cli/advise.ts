@@ -22,7 +22,7 @@ function adviseEngine(facts: MachineFacts, engine: EngineFacts): string[] {
   if (engine.name === 'io_uring') return [];
   if (engine.name === 'portable') {
     if (!facts.platform.startsWith('linux')) return [];
-    return ['the native engine did not load: `npm run build:native` builds it (g++ 12 or newer and CMake)'];
+    return ['the native engine did not load: `npx ringway build` compiles it (g++ 12 or newer, make and python3)'];
   }
   if (facts.ioUringDisabled !== undefined && facts.ioUringDisabled > 0) {
     return [

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/problem.js';
 import { registerBackend } from './backend.js';
+import { registerBuild } from './build.js';
 import { registerDoctor } from './doctor.js';
 import { registerEcho } from './echo.js';
 import { CommandError, ExitStatus, UsageError } from './exit-status.js';
@@ -23,8 +24,8 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringway: ')) })
     .showSuggestionAfterError()
     .showHelpAfterError('(--help shows what there is)');
-  for (const register of [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor])
-    register(program);
+  const commands = [registerStart, registerEcho, registerBackend, registerRequest, registerDoctor, registerBuild];
+  for (const register of commands) register(program);
   return program;
 }
 

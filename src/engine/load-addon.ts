@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
+import { packageRoot } from '../package-root.js';
 
 const require = createRequire(import.meta.url);
 
@@ -10,7 +10,7 @@ export type LoadedAddon = { addon: unknown; path: string; error?: undefined } | 
 
 /**
  * Finds and loads the native engine: the file that the environment variable RINGWAY_ADDON names and no other, else the
- * development build, else the prebuilt one of this platform. Never throws.
+ * development build, else what `ringway build` made, else the prebuilt one of this platform. Never throws.
  */
 export function loadAddon(): LoadedAddon {
   let path: string | undefined;
@@ -33,18 +33,11 @@ function findAddon(): string {
     return (require('node-gyp-build') as { path(folder: string): string }).path(root);
   } catch {
     throw new Error(
-      `no native engine for ${process.platform} ${process.arch} (node ${process.version}) in this installation`,
+      `no native engine for ${process.platform} ${process.arch} (node ${process.version}) in this installation${advice()}`,
     );
   }
 }
 
-/** The folder of package.json: this module runs from src/, from dist/ and from dist-tools/src/. */
-function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error('no package.json above the engine: the installation is not whole');
-    folder = parent;
-  }
-  return folder;
+function advice(): string {
+  return process.platform === 'linux' ? ' (`npx ringway build` compiles one)' : '';
 }

@@ -531,7 +531,7 @@ export function createNativeEngine(
   const addon = loaded.addon as Addon;
   if (String(addon.layout?.()) !== String(LAYOUT)) {
     return {
-      reason: `the native engine at ${loaded.path} is of another version: build it again (npm run build:native)`,
+      reason: `the native engine at ${loaded.path} is of another version: build it again (npx ringway build; in a clone, npm run build:native)`,
     };
   }
   const reactors = resolveReactors(options.reactors ?? 'auto');

@@ -4,7 +4,7 @@
  */
 import { limits } from '../limits.js';
 
-export interface DrainReport {
+export interface GatewayDrainReport {
   /** Tasks that got their outcome while draining. */
   readonly finished: number;
   /** Tasks answered UNAVAILABLE because the grace period was over. 0: nothing was lost. */
@@ -26,14 +26,14 @@ export interface DrainTarget {
 }
 
 export class Drain {
-  readonly done: Promise<DrainReport>;
+  readonly done: Promise<GatewayDrainReport>;
   readonly #target: DrainTarget;
   readonly #startedMs: number;
   readonly #endsMs: number;
   readonly #openAtStart: number;
   #flushEndsMs = Infinity;
   #cut = 0;
-  #resolve: (report: DrainReport) => void = () => {};
+  #resolve: (report: GatewayDrainReport) => void = () => {};
   #over = false;
 
   constructor(target: DrainTarget, now: number, graceMs: number) {

@@ -6,7 +6,7 @@ import { lookup } from 'node:dns/promises';
 import type { CloseInfo, Engine, Listener } from '../engine/engine.js';
 import { limits } from '../limits.js';
 import type { BackendConnection } from './backend-connection.js';
-import { Drain, type DrainReport } from './drain.js';
+import { Drain, type GatewayDrainReport } from './drain.js';
 import { ClientListener } from './listener.js';
 import type { GatewayConfig, Log } from './options.js';
 import { Pool } from './pool.js';
@@ -36,7 +36,7 @@ export interface Gateway {
    * Stops accepting, says going-away, finishes what is in flight, flushes, closes. What is open after `graceMs` (default
    * `drainGraceMs`) is answered UNAVAILABLE and counted in `cut`. A second call answers with the first one's promise.
    */
-  drain(graceMs?: number): Promise<DrainReport>;
+  drain(graceMs?: number): Promise<GatewayDrainReport>;
   /** At once: every open task is answered UNAVAILABLE, every connection closed. Also ends a drain. */
   close(): Promise<void>;
   stats(): GatewayReport;
@@ -103,7 +103,7 @@ class RunningGateway implements Gateway {
     }
   }
 
-  drain(graceMs = this.#config.drainGraceMs): Promise<DrainReport> {
+  drain(graceMs = this.#config.drainGraceMs): Promise<GatewayDrainReport> {
     if (this.#drain === undefined) {
       this.#log('info', 'gateway.draining', { open: this.#relay.tracker.open, graceMs });
       this.#relay.draining = true;

@@ -3,7 +3,7 @@ import { endAll, runCli } from '../support/cli-process.js';
 
 afterEach(endAll);
 
-const COMMANDS = ['start', 'echo', 'backend', 'request', 'doctor'];
+const COMMANDS = ['start', 'echo', 'backend', 'request', 'doctor', 'build'];
 
 describe('ringway', () => {
   it('lists its commands with --help, and its version', async () => {

@@ -229,8 +229,14 @@ routes: [{ route: 0, pool: echo }]
     const gateway = startCli(['start', '--config', file], limited(200));
     await gateway.match(/open files are limited to 200: raise the limit to 5069/, 'stderr');
     expect(await request(await gateway.port(), 'still works')).toMatchObject({ stdout: 'still works\n' });
-    const none = await runCli(['start', '--config', file], limited(30));
-    expect(none.status).toBe(1);
-    expect(none.stderr).toMatch(/^ringway: too few file descriptors[^\n]*\n$/);
+
+    // What Node itself needs differs by version, and so does how many modules it opens at a time.
+    const answers: string[] = [];
+    for (let count = 18; count <= 60 && answers.length === 0; count++) {
+      const { status, stderr } = await runCli(['start', '--config', file, '--check'], limited(count));
+      if (status === 0) break;
+      if (stderr.startsWith('ringway:')) answers.push(stderr);
+    }
+    expect(answers).toEqual([expect.stringMatching(/^ringway: too few file descriptors[^\n]*\n$/)]);
   });
 });

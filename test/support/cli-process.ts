@@ -23,10 +23,10 @@ export class CliProcess {
 
   constructor(
     args: readonly string[],
-    options: { cwd?: string; env?: NodeJS.ProcessEnv; command?: readonly string[] } = {},
+    options: { cwd?: string; env?: NodeJS.ProcessEnv; command?: readonly string[]; bin?: string } = {},
   ) {
     const [command, ...before] = [...(options.command ?? []), process.execPath];
-    this.child = spawn(command, [...before, BIN, ...args], {
+    this.child = spawn(command, [...before, options.bin ?? BIN, ...args], {
       cwd: options.cwd,
       env: { ...process.env, ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -62,7 +62,7 @@ describe('advise', () => {
   it.each([
     ['a sysctl', { ioUringDisabled: 2 }, EPOLL, /kernel\.io_uring_disabled = 2/],
     ['a seccomp profile', { seccomp: 2 }, EPOLL, /seccomp profile/],
-    ['no addon', {}, { name: 'portable', reason: 'none' } as const, /build:native/],
+    ['no addon', {}, { name: 'portable', reason: 'none' } as const, /npx ringway build/],
     ['few files, raised by the user', { openFiles: { soft: 1024, hard: 1e6 } }, URING, /1024 open files.*ulimit -n/],
     ['few files, and no right to more', { openFiles: { soft: 1024, hard: 4096 } }, URING, /hard limit is 4096/],
     [
