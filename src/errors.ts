@@ -5,6 +5,8 @@
  * A peer's fault never appears here: it ends a connection, with a `CloseReason`.
  */
 
+import type { StatusName } from './engine/tables.gen.js';
+
 /** Whose fault it was. */
 export type ErrorSource = 'client' | 'backend' | 'gateway';
 
@@ -35,22 +37,39 @@ export const ERRORS = {
   ERR_SERVER_LISTENING: { message: 'the server is already listening' },
   ERR_SERVER_CLOSED: { message: 'the server is closed' },
   ERR_CONNECTION_FAILED: { message: 'the connection to %s ended (%s): %s' },
+
+  // Requests: a `StatusError`, whose code is the status's name. The sentence is the answerer's.
+  ERR_STATUS: { message: '%s' },
 } as const satisfies Record<string, ErrorRow>;
 
-export type ErrorCode = keyof typeof ERRORS;
+/** The code of a `RingwayError` that is no `StatusError`. */
+export type ErrorCode = Exclude<keyof typeof ERRORS, 'ERR_STATUS'>;
 
+/** The code of a `StatusError`: the name of its status, `STATUS_<number>` where the table has none. */
+export type StatusCode = StatusName | `STATUS_${number}`;
+
+/** Every error that this package throws or hands to a callback, except what the system says (`EADDRINUSE`, …). */
 export class RingwayError extends Error {
-  override readonly name = 'RingwayError';
-  readonly code: ErrorCode;
+  override readonly name: string = 'RingwayError';
+  /** Stable: what programs test for. */
+  readonly code: ErrorCode | StatusCode;
+  /** Whose fault it was, where that is known. */
   readonly source: ErrorSource | undefined;
+  /** Doing the same again is safe, and may succeed. */
   readonly retryable: boolean;
   /** The RMP status that a request gets for it, where there is one. */
   readonly status: number | undefined;
 
-  constructor(code: ErrorCode, parts: readonly unknown[] = [], options: { cause?: unknown } = {}) {
+  /**
+   * @param code The row of the table.
+   * @param parts What its message speaks of, in its order.
+   * @param options `cause`: the error behind this one.
+   */
+  constructor(code: keyof typeof ERRORS, parts: readonly unknown[] = [], options: { cause?: unknown } = {}) {
     const row: ErrorRow = ERRORS[code];
     super(format(row.message, parts), options.cause === undefined ? undefined : { cause: options.cause });
-    this.code = code;
+    // A `StatusError` says its own.
+    this.code = code as ErrorCode;
     this.source = row.source;
     this.retryable = row.retryable ?? false;
     this.status = row.status;

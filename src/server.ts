@@ -31,7 +31,10 @@ interface FrameOptions extends Omit<ConnectionOptions, 'framing'> {
   readonly framing: Framing | FramingName;
   /** Longest payload where `framing` is a name. Default 16 MiB. */
   readonly maxFrameLength?: number;
-  /** An engine (it stays its owner's), or options or the name of one. Default: one `auto` engine shared by the process. */
+  /**
+   * An engine (it stays its owner's), options for one of its own, or the name of one that all in the process share who name it.
+   * Default `auto`.
+   */
   readonly engine?: Engine | EngineOptions | EngineName;
   /** IP address or name. Default 127.0.0.1. */
   readonly host?: string;

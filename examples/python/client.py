@@ -5,49 +5,33 @@ docs/PROTOCOL.md specifies the frames. `Client` can be used by many threads: one
 import itertools, queue, socket, struct, sys, threading
 
 HEADER = struct.Struct(">IBBHII")  # length, kind, flags, route, id, arg
-REQUEST, RESPONSE, CANCEL, PING, PONG, GOING_AWAY = 1, 2, 3, 6, 7, 8
-MORE, META, OK, UNAVAILABLE = 1, 128, 0, 14
-
+REQUEST, RESPONSE, CANCEL, PING, PONG = 1, 2, 3, 6, 7
+MORE, NOT_EXECUTED, META, OK, UNAVAILABLE = 1, 8, 128, 0, 14
 
 class StatusError(Exception):
-    """A status other than OK (`status`); `not_executed`: it is safe to send the request again."""
-
-    def __init__(self, status, sentence, not_executed=False):
-        super().__init__("status %d: %s" % (status, sentence))
-        self.status, self.not_executed = status, not_executed
-
+    """args: status, sentence, and whether it is safe to send the request again."""
 
 class Client:
     def __init__(self, host, port):
         self.socket = socket.create_connection((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.ids, self.sending, self.going_away = itertools.count(1), threading.Lock(), False
+        self.ids, self.sending, self.broken = itertools.count(1), threading.Lock(), False
         self.answers = {}  # by id: a queue of (flags, status, payload)
         threading.Thread(target=self._read, daemon=True).start()
 
-    def request(self, payload, route=0, deadline_ms=0):
-        """The whole answer. Raises StatusError."""
-        return b"".join(self.stream(payload, route, deadline_ms))
-
     def stream(self, payload, route=0, deadline_ms=0):
-        """The parts of the answer as they come. Leaving the loop early cancels the request."""
-        if self.going_away:
-            raise StatusError(UNAVAILABLE, "the gateway is going away: connect anew", True)
-        id, answers, flags = next(self.ids) & 0xFFFFFFFF, queue.Queue(), MORE
+        """The parts of the answer as they come. Raises StatusError. Leaving the loop early cancels the request."""
+        id, answers, flags = next(self.ids), queue.Queue(), MORE
         self.answers[id] = answers
+        if self.broken: raise StatusError(UNAVAILABLE, "the link is broken: connect anew", True)
         self._send(REQUEST, route, id, deadline_ms, payload)
         try:
             while flags & MORE:
                 flags, status, part = answers.get()
-                if status != OK:
-                    raise StatusError(status, part.decode(), bool(flags & 8))
+                if status != OK: raise StatusError(status, part.decode(), bool(flags & NOT_EXECUTED))
                 yield part
         finally:
-            if flags & MORE:  # the id stays taken until the final response came
-                self._send(CANCEL, 0, id, 0)
-
-    def close(self):
-        self.socket.close()
+            if flags & MORE: self._send(CANCEL, 0, id, 0)  # the id stays taken until the final response came
 
     def _send(self, kind, route, id, arg, payload=b""):
         with self.sending:  # frames of several threads must not be mixed
@@ -59,33 +43,20 @@ class Client:
             while len(header := stream.read(16)) == 16:
                 length, kind, flags, _, id, arg = HEADER.unpack(header)
                 payload = stream.read(length - 12)
-                if kind == RESPONSE:
-                    if flags & META:
-                        payload = payload[2 + struct.unpack_from(">H", payload)[0]:]
-                    answers = self.answers.get(id) if flags & MORE else self.answers.pop(id, None)
-                    if answers:
-                        answers.put((flags, arg, payload))
-                elif kind == PING:
-                    self._send(PONG, 0, id, 0, payload)
-                elif kind == GOING_AWAY:
-                    self.going_away = True
-        except (OSError, ValueError):
-            pass
-        self.going_away = True
-        for answers in self.answers.values():  # the link broke: nobody knows how far these came
+                if flags & META: payload = payload[2 + struct.unpack_from(">H", payload)[0]:]
+                if kind == PING: self._send(PONG, 0, id, 0, payload)
+                elif kind == RESPONSE and id in self.answers:
+                    (self.answers[id] if flags & MORE else self.answers.pop(id)).put((flags, arg, payload))
+        except OSError: pass
+        self.broken = True
+        for answers in list(self.answers.values()):  # nobody knows how far these came
             answers.put((0, UNAVAILABLE, b"the link broke"))
 
-
-def main():
-    client = Client("127.0.0.1", int(sys.argv[1]))
-    ask = lambda text: sys.stdout.write(client.request(text.encode()).decode() + "\n")
-    threads = [threading.Thread(target=ask, args=(text,)) for text in sys.argv[2:]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    client.close()
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 3 or not sys.argv[1].isdigit(): sys.exit("usage: python3 client.py PORT TEXT...")
+    try: client = Client("127.0.0.1", int(sys.argv[1]))
+    except OSError as error: sys.exit("no connection to port %s: %s" % (sys.argv[1], error.strerror))
+    ask = lambda text: sys.stdout.write(b"".join(client.stream(text.encode())).decode() + "\n")
+    threads = [threading.Thread(target=ask, args=(text,)) for text in sys.argv[2:]]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()

@@ -1,5 +1,6 @@
 /** One request on a backend: from its frame to its one final response. */
 import { Status } from '../engine/tables.gen.js';
+import { shown } from '../errors.js';
 import type { Meta } from '../protocol/meta.js';
 import { StatusError } from '../protocol/status-error.js';
 import { Flag } from '../protocol/rmp.js';
@@ -248,10 +249,7 @@ function replyBytes(reply: Reply): Uint8Array | StatusError {
   if (reply === undefined || reply === null) return EMPTY;
   if (typeof reply === 'string') return Buffer.from(reply);
   if (reply instanceof Uint8Array) return reply;
-  return new StatusError(
-    Status.INTERNAL,
-    `the handler returned a ${typeof reply}: bytes, a string or nothing is needed`,
-  );
+  return new StatusError(Status.INTERNAL, `the handler returned ${shown(reply)}: bytes, a string or nothing is needed`);
 }
 
 function endedError(): StatusError {

@@ -1,6 +1,7 @@
 /** `connectClient`: requests to a gateway (or straight to a backend) over RMP, on one connection that is kept up. */
 import { lookup } from 'node:dns/promises';
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
+import { type EngineLease, leaseEngine } from '../engine/shared-engine.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { encodeMeta } from '../protocol/meta.js';
@@ -11,7 +12,6 @@ import { Call, type CallHost } from './call.js';
 import { ClientLink, type LinkOwner, tooLong } from './client-link.js';
 import { type ClientAddress, parseClientUrl } from './client-url.js';
 import { GatheredResponse, type ResponseSink, ResponseStream } from './response-sink.js';
-import { type EngineLease, leaseEngine } from './shared-engine.js';
 import type { Client, ClientOptions, ClientStats, RequestOptions } from './types.js';
 
 const DEFAULTS = {
@@ -56,7 +56,8 @@ class RmpClient implements Client, CallHost, LinkOwner {
 
   readonly #address: ClientAddress;
   readonly #settings: Settings;
-  readonly #lease: EngineLease;
+  /** Why there is none is told to the requests, not to who makes a client. */
+  #lease: EngineLease | undefined;
   readonly #handler: Handler;
   readonly #waitForReady: boolean;
   readonly #links = new Set<ClientLink>();
@@ -85,7 +86,6 @@ class RmpClient implements Client, CallHost, LinkOwner {
     this.streamWindow = streamWindow;
     this.maxStreamBufferedBytes = maxStreamBufferedBytes;
     this.#waitForReady = options.waitForReady ?? true;
-    this.#lease = leaseOf(options.engine);
     this.deadlines = new Deadlines(tick);
     this.#handler = {
       open: (connection) => this.#opened(linkOf(connection)),
@@ -94,7 +94,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
       idle: (connection) => this.#settings.pingIntervalMs > 0 || linkOf(connection).inFlight > 0,
       close: (connection, info) => this.#linkEnded(linkOf(connection), info),
     };
-    void this.#start();
+    void this.#start(options.engine);
   }
 
   request(payload: Uint8Array | string, options: RequestOptions = {}): Promise<Buffer> {
@@ -231,9 +231,10 @@ class RmpClient implements Client, CallHost, LinkOwner {
 
   // Connections.
 
-  async #start(): Promise<void> {
+  async #start(asked: ClientOptions['engine']): Promise<void> {
     try {
-      this.#engine = await this.#lease.engine;
+      this.#lease = leaseEngine(asked);
+      this.#engine = this.#lease.engine;
     } catch (cause) {
       this.#fail(new StatusError(Status.UNAVAILABLE, `the engine cannot run: ${messageOf(cause)}`, { cause }));
       return;
@@ -326,7 +327,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
         this.#linksGone = resolve;
       });
     }
-    await this.#lease.release();
+    await this.#lease?.release();
   }
 
   /** Nothing will be sent any more. */
@@ -353,11 +354,6 @@ function tick(intervalMs: number, callback: () => void): () => void {
 
 function linkOf(connection: Connection): ClientLink {
   return connection.context as ClientLink;
-}
-
-function leaseOf(engine: ClientOptions['engine']): EngineLease {
-  if (typeof engine !== 'object') return leaseEngine(engine ?? 'auto');
-  return { engine: Promise.resolve(engine), release: () => Promise.resolve() };
 }
 
 function settingsOf(options: ClientOptions): Settings {

@@ -16,7 +16,7 @@ export interface RequestOptions {
 }
 
 export interface ClientOptions {
-  /** An engine to share (then yours to close), or which to use. Default `auto`, one for all clients of the process. */
+  /** An engine to share (then yours to close), or the name of one that all in the process share who name it. Default `auto`. */
   readonly engine?: Engine | EngineName;
   /** For requests that bring none, in ms. Default 0: the gateway's default holds. */
   readonly deadlineMs?: number;

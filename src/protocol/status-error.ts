@@ -1,12 +1,13 @@
 /** The error that carries a status: what clients get for a failed request and what handlers throw to answer with one. */
 import { Status, type StatusName } from '../engine/tables.gen.js';
+import { RingwayError, type StatusCode } from '../errors.js';
 
 const STATUS_NAMES = new Map<number, StatusName>(
   Object.entries(Status).map(([name, code]) => [code, name as StatusName]),
 );
 
 /** The name of a status code; `STATUS_<code>` for one outside the table. */
-export function statusName(code: number): string {
+export function statusName(code: number): StatusCode {
   return STATUS_NAMES.get(code) ?? `STATUS_${code}`;
 }
 
@@ -21,22 +22,28 @@ export interface StatusErrorOptions {
 /** Statuses after which trying an idempotent request again can help: the fault lay with a place, not with the request. */
 const TRANSIENT: readonly number[] = [Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.ABORTED];
 
-/** A status other than OK, as an error. `message` is the sentence that travels with it. */
-export class StatusError extends Error {
+/** A status other than OK, as an error: what a request rejects with. `message` is the sentence that travels with it. */
+export class StatusError extends RingwayError {
   override readonly name = 'StatusError';
-  /** The code, one of `Status` or any other that passed through. */
-  readonly status: number;
-  /** The name of the code: `UNAVAILABLE`. Also `code`, as errors of Node carry theirs. */
-  readonly code: string;
+  /** The status's number, one of `Status` or any other that passed through. */
+  declare readonly status: number;
+  /** The status's name: `UNAVAILABLE`. */
+  declare readonly code: StatusCode;
+  /** The work was not begun, provably. */
   readonly notExecuted: boolean;
   /** Sending the same request again is safe, and may succeed. */
-  readonly retryable: boolean;
+  declare readonly retryable: boolean;
 
+  /**
+   * @param status A number, or a name of `Status`.
+   * @param sentence What to tell the requester; it travels with the status.
+   */
   constructor(status: number | StatusName, sentence: string, options: StatusErrorOptions = {}) {
-    super(sentence, options.cause === undefined ? undefined : { cause: options.cause });
+    super('ERR_STATUS', [sentence], options);
+    const { notExecuted = false, idempotent = false } = options;
     this.status = typeof status === 'number' ? status : Status[status];
     this.code = statusName(this.status);
-    this.notExecuted = options.notExecuted ?? false;
-    this.retryable = TRANSIENT.includes(this.status) && (this.notExecuted || (options.idempotent ?? false));
+    this.notExecuted = notExecuted;
+    this.retryable = TRANSIENT.includes(this.status) && (notExecuted || idempotent);
   }
 }

@@ -102,3 +102,13 @@ describeEngines('Python examples', (engine) => {
     expect(Buffer.concat(chunks).toString().trim().split('\n').sort()).toEqual(['ONE', 'TWO']);
   });
 });
+
+test.skipIf(missing).each([
+  [[], 'usage: python3 client.py PORT TEXT...'],
+  [['9101'], 'usage: python3 client.py PORT TEXT...'],
+  [['here', 'text'], 'usage: python3 client.py PORT TEXT...'],
+  [['1', 'text'], 'no connection to port 1: Connection refused'],
+])('the client called with %j says in one line what is wrong', (args, line) => {
+  const { status, stdout, stderr } = spawnSync('python3', [`${FOLDER}client.py`, ...args], { encoding: 'utf8' });
+  expect({ status, stdout, stderr }).toEqual({ status: 1, stdout: '', stderr: `${line}\n` });
+});

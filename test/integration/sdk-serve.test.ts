@@ -79,6 +79,7 @@ describeEngines('serve', (engine) => {
       (task) => {
         const text = task.payload.toString();
         if (text === 'status') throw new StatusError('NOT_FOUND', 'no such model', { notExecuted: true });
+        if (text === 'object') return { not: 'bytes' } as never;
         if (text === 'sync') throw new Error('out of memory\n  at somewhere');
         return Promise.reject(new TypeError('wrong shape'));
       },
@@ -93,7 +94,10 @@ describeEngines('serve', (engine) => {
     const rejected = await peer.next();
     expect([rejected.arg, rejected.payload.toString()]).toEqual([Status.INTERNAL, 'wrong shape']);
     expect(seen).toHaveLength(2);
-    expect(server.stats()).toMatchObject({ requests: 3, failed: 3, answered: 0 });
+    peer.send({ kind: REQUEST, id: 4, payload: 'object' });
+    const sentence = 'the handler returned an object: bytes, a string or nothing is needed';
+    expect((await peer.next()).payload.toString()).toBe(sentence);
+    expect(server.stats()).toMatchObject({ requests: 4, failed: 4, answered: 0 });
   });
 
   test('partial responses come in order, before the final one', async () => {

@@ -1,5 +1,6 @@
 // The frame server and its connections from listen to close, and outgoing connections.
 import { expect, test } from 'vitest';
+import { connectClient } from '../../src/client/connect-client.js';
 import { createServer, connect, type FrameConnectOptions, type FrameServerOptions } from '../../src/server.js';
 import type { CloseInfo } from '../../src/engine/engine.js';
 import type { RingwayError } from '../../src/errors.js';
@@ -201,11 +202,18 @@ describeEngines('createServer and connect', (driver, run) => {
     await lent.close();
     const again = server(echo);
     await again.listen();
-    const own = createServer({ framing: 'length', port: 0, engine: driver }, echo);
-    expect(own.engine.name).toBe(driver);
-    await own.listen();
+    const named = createServer({ framing: 'length', port: 0, engine: driver }, echo);
+    expect(named.engine.name).toBe(driver);
+    const client = connectClient('rmp://127.0.0.1:1', { engine: driver });
+    const own = createServer({ framing: 'length', port: 0, engine: { kind: driver } }, echo);
+    expect(own.engine).not.toBe(named.engine);
     await own.close();
-    await expect(own.engine.listen({ port: 0, framing: { format: 'raw' } }, {} as never)).rejects.toThrow('closed');
+    const open = () => named.engine.listen({ port: 0, framing: { format: 'raw' } }, {} as never);
+    await named.close();
+    // The client has it still.
+    await (await open()).close();
+    await client.close();
+    await expect(open()).rejects.toThrow('closed');
   });
 
   test('wrong options are thrown, with what would be right', async () => {
