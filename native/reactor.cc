@@ -65,6 +65,7 @@ void Reactor::Tick(bool may_block) {
   if (may_block) TakeCommands();
   ReapAndDispatch();
   AdvanceWheel();
+  heap_trim_.Look(Block::BytesInUse(), now_ms_);
   RunReady();
   FlushDirty();
   FinishTurn();

@@ -17,6 +17,7 @@
 #include "base/event_ring.h"
 #include "base/fd.h"
 #include "buffer/buffer_pool.h"
+#include "buffer/heap_trim.h"
 #include "descriptor_table.h"
 #include "driver/driver.h"
 #include "operation_owner.h"
@@ -146,6 +147,7 @@ class Reactor {
   CommandRing commands_;
   Counters counters_;
   BufferPool pool_;
+  HeapTrim heap_trim_;
   TimingWheel wheel_;
   Timerfd timerfd_;
   Fd wakefd_;

@@ -9,23 +9,31 @@ namespace ringway {
 
 static_assert(sizeof(Block) % alignof(std::max_align_t) == 0, "data() is aligned like malloc's");
 
+constinit std::atomic<size_t> Block::bytes_in_use_{0};
+
 Block* Block::Make(size_t size) {
   if (size > SIZE_MAX - sizeof(Block)) return nullptr;
   void* memory = std::malloc(sizeof(Block) + size);
-  return memory == nullptr ? nullptr : new (memory) Block(size);
+  if (memory == nullptr) return nullptr;
+  bytes_in_use_.fetch_add(size, std::memory_order_relaxed);
+  return new (memory) Block(size);
 }
 
 Block* Block::Resize(Block* block, size_t size) {
   CHECK(block->HasOneOwner());
   if (size > SIZE_MAX - sizeof(Block)) return nullptr;
+  const size_t before = block->size();
   void* memory = std::realloc(static_cast<void*>(block), sizeof(Block) + size);
-  return memory == nullptr ? nullptr : new (memory) Block(size);
+  if (memory == nullptr) return nullptr;
+  bytes_in_use_.fetch_add(size - before, std::memory_order_relaxed);
+  return new (memory) Block(size);
 }
 
 void Block::Unref() {
   const uint32_t before = references_.fetch_sub(1, std::memory_order_acq_rel);
   CHECK(before > 0);
   if (before > 1) return;
+  bytes_in_use_.fetch_sub(size_, std::memory_order_relaxed);
   this->~Block();
   std::free(this);
 }

@@ -28,8 +28,13 @@ class Block {
   const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(this + 1); }
   size_t size() const { return size_; }
 
+  // Of all blocks there are now.
+  static size_t BytesInUse() { return bytes_in_use_.load(std::memory_order_relaxed); }
+
  private:
   explicit Block(size_t size) : size_(size) {}
+
+  static std::atomic<size_t> bytes_in_use_;
 
   std::atomic<uint32_t> references_{1};
   size_t size_;

@@ -35,7 +35,7 @@ size_t PartialBuffer::bytes_held() const {
 
 Block* PartialBuffer::DetachAsBlock(size_t frame_bytes, size_t* offset) {
   CHECK(frame_bytes > 0 && frame_bytes <= size());
-  if (!IsBlock()) return nullptr;
+  if (!IsBlock() || Capacity() > 2 * frame_bytes) return nullptr;
   PartialBuffer rest(pool_);
   if (!rest.Append(bytes().subspan(frame_bytes))) return nullptr;
   Block* block = AsBlock();

@@ -43,7 +43,8 @@ class PartialBuffer {
 
   // Hands over the first frame_bytes bytes as a block whose byte *offset is bytes()[0], and consumes them. What stands
   // behind them is kept (copied to new storage). The caller owns the reference. nullptr where the bytes are in a pool
-  // chunk or memory ran out: nothing changed, copy instead.
+  // chunk, memory ran out, or the block is more than twice as large (a frame would hold the memory of all behind it,
+  // and a row of them be copied once for each): nothing changed, copy instead.
   [[nodiscard]] Block* DetachAsBlock(size_t frame_bytes, size_t* offset);
 
   void Clear();

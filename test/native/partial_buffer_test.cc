@@ -123,6 +123,24 @@ TEST_CASE("a frame in a chunk is not handed over") {
   CHECK(Text(partial.bytes()) == "small");
 }
 
+TEST_CASE(
+    "a frame with many others behind it is not handed over: it would take their memory along, and they be copied") {
+  BufferPool pool;
+  PartialBuffer partial(pool);
+  const std::string frame(70'000, 'f');
+  for (int i = 0; i < 20; i++) REQUIRE(partial.Append(Bytes(frame)));
+  size_t offset = 0;
+  for (int i = 0; i < 20; i++) {
+    if (Block* block = partial.DetachAsBlock(frame.size(), &offset)) {
+      CHECK(block->size() <= 2 * frame.size());
+      block->Unref();
+    } else {
+      partial.Consume(frame.size());
+    }
+  }
+  CHECK(partial.empty());
+}
+
 TEST_CASE("consumed room is used again before more is taken") {
   BufferPool pool;
   PartialBuffer partial(pool);
