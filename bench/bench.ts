@@ -1,21 +1,7 @@
 /** What the parts of the bench share: who starts processes, who asks, who is told, and what went wrong. */
-import type { LoadGenerator, Sample, Shape, Target } from './load.js';
+import type { LoadGenerator } from './load.js';
 import type { BenchOptions } from './options.js';
-import { type Server, type Servers, Unavailable } from './servers.js';
-
-/** A server under measurement, and those behind it. */
-export interface Subject {
-  readonly name: string;
-  readonly server: Server;
-  readonly target: Target;
-}
-
-export interface Series {
-  readonly part: string;
-  readonly shape: Shape;
-  readonly subject: string;
-  readonly samples: Sample[];
-}
+import { type Servers, Unavailable } from './servers.js';
 
 export class Bench {
   readonly options: BenchOptions;
@@ -42,6 +28,12 @@ export class Bench {
     if (!this.#aborted) process.stderr.write(`${text}\n`);
   }
 
+  note(sentence: string): void {
+    if (this.notes.includes(sentence)) return;
+    this.notes.push(sentence);
+    this.say(`  left out: ${sentence}`);
+  }
+
   /** Runs one step; what goes wrong is recorded, and the bench goes on without it. */
   async attempt<Result>(what: string, step: () => Promise<Result>): Promise<Result | undefined> {
     if (this.#aborted) return undefined;
@@ -49,11 +41,15 @@ export class Bench {
       return await step();
     } catch (error) {
       if (this.#aborted) return undefined;
-      const sentence = `${what}: ${(error as Error).message}`;
-      const list = error instanceof Unavailable ? this.notes : this.failures;
-      list.push(sentence);
-      this.say(`  ${error instanceof Unavailable ? 'left out' : 'FAILED'}: ${sentence}`);
+      const message = (error as Error).message;
+      if (error instanceof Unavailable) this.note(message.startsWith(what) ? message : `${what}: ${message}`);
+      else this.#fail(`${what}: ${message}`);
       return undefined;
     }
+  }
+
+  #fail(sentence: string): void {
+    this.failures.push(sentence);
+    this.say(`  FAILED: ${sentence}`);
   }
 }

@@ -1,30 +1,41 @@
 /** Runs `ringway-load`, which checks every answer, and reads what it prints. */
+import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { BenchProcess, ProcessGroup } from './process-group.js';
+import { Unavailable } from './servers.js';
+import { PARTIALS, type Shape } from './shape.js';
 
 export type LoadProtocol = 'plain' | 'rmp';
 
-export interface Shape {
-  readonly connections: number;
-  readonly depth: number;
-  readonly size: number;
+export interface Latency {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly p999: number;
+  readonly max: number;
 }
 
-/** One measured run, as `ringway-load` prints it. */
+export interface CpuTime {
+  readonly userUs: number;
+  readonly systemUs: number;
+}
+
+/** One measured run. */
 export interface Sample {
+  /** Answers that came in the measured time (in churn: connections, each with one; in cancel: cancelled requests). */
   readonly messages: number;
+  readonly seconds: number;
   readonly msgPerSec: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly p999Us: number;
-  readonly maxUs: number;
-  readonly cpu: readonly { pid: number; cpuUserUs: number; cpuSystemUs: number; cpuUsPerMessage: number }[];
-  readonly loadCpuUsPerMessage: number;
-  readonly errors: number;
-  readonly wrong: number;
-  readonly unexpected: number;
-  readonly closed: number;
-  readonly missing: number;
+  /** In a closed loop from sending, at a constant arrival rate from the time at which it should have been sent. */
+  readonly latencyUs: Latency;
+  /** The server's own, then that of each one behind it. */
+  readonly cpu: readonly CpuTime[];
+  /** CPU time of the load generator. */
+  readonly generatorUs: number;
+  /** At a constant arrival rate: how late the generator itself sent, 99th percentile. */
+  readonly latenessP99Us?: number;
+  readonly connectsPerSec?: number;
+  readonly partialsPerSec?: number;
 }
 
 /** What the load is pointed at. The first pid is the server whose CPU time counts; the others stand behind it. */
@@ -33,20 +44,30 @@ export interface Target {
   readonly port: number;
   readonly pids: readonly number[];
   readonly protocol: LoadProtocol;
+  readonly route: number;
 }
 
 export interface LoadTimes {
   readonly seconds: number;
   readonly warmupSeconds: number;
+  /** Messages per second over all connections; undefined: closed loop. */
+  readonly rate?: number;
 }
 
 export class LoadGenerator {
   #group: ProcessGroup;
   #program: string;
+  #older: boolean | undefined;
 
   constructor(group: ProcessGroup, nativeDirectory: string) {
     this.#group = group;
     this.#program = join(nativeDirectory, 'ringway-load');
+  }
+
+  /** Without modes and arrival rates. */
+  get #isOlder(): boolean {
+    this.#older ??= !spawnSync(this.#program, ['--help'], { encoding: 'utf8' }).stdout.includes('--warmup-seconds');
+    return this.#older;
   }
 
   get program(): string {
@@ -55,18 +76,20 @@ export class LoadGenerator {
 
   /** @throws when an answer was wrong or missing, with what the generator said about it. */
   async run(target: Target, shape: Shape, times: LoadTimes): Promise<Sample> {
-    const running = this.#start('ringway-load', target, [
-      ...['--connections', shape.connections, '--depth', shape.depth, '--size', shape.size],
-      ...['--seconds', times.seconds, '--warmup', times.warmupSeconds, '--pid', target.pids.join(',')],
-    ]);
-    const { status } = await running.ended;
-    if (status !== 0) throw new Error(`${running.stderr || 'ringway-load failed'} ${running.stdout.trim()}`);
-    return JSON.parse(running.stdout) as Sample;
+    return this.begin(target, shape, times).sample;
+  }
+
+  /** The same, for who does something meanwhile. */
+  begin(target: Target, shape: Shape, times: LoadTimes): { readonly pid: number; readonly sample: Promise<Sample> } {
+    const args = [...shapeArguments(shape), ...timeArguments(times, target)];
+    const running = this.#start('ringway-load', target, this.#isOlder ? olderArguments(args, shape, times) : args);
+    return { pid: running.pid, sample: finish(running) };
   }
 
   /** Opens connections and answers when the server has accepted all; `release` closes them. */
   async hold(target: Target, connections: number, touch: boolean): Promise<{ release(): Promise<void> }> {
-    const running = this.#start('ringway-load --idle', target, ['--idle', connections, ...(touch ? ['--touch'] : [])]);
+    const args = ['--idle', connections, ...(touch ? ['--touch'] : [])];
+    const running = this.#start('ringway-load --idle', target, args);
     await running.line(/"open":/, 60_000);
     return {
       release: async () => {
@@ -78,7 +101,103 @@ export class LoadGenerator {
   }
 
   #start(name: string, target: Target, args: readonly (string | number)[]): BenchProcess {
-    const to = ['--host', target.host, '--port', target.port, '--protocol', target.protocol];
+    const to = ['--host', target.host, '--port', target.port, '--protocol', target.protocol, '--route', target.route];
     return this.#group.start(name, this.#program, [...to, ...args].map(String));
   }
+}
+
+function shapeArguments({ connections, depth, sizes, mode, idle }: Shape): (string | number)[] {
+  const base = [
+    '--connections',
+    connections,
+    ...(depth > 0 ? ['--depth', depth] : []),
+    '--size',
+    sizes,
+    '--mode',
+    mode,
+  ];
+  return [...base, ...(mode === 'stream' ? ['--partials', PARTIALS] : []), ...(idle > 0 ? ['--idle', idle] : [])];
+}
+
+function timeArguments({ seconds, warmupSeconds, rate }: LoadTimes, { pids }: Target): (string | number)[] {
+  const base = ['--seconds', seconds, '--warmup-seconds', warmupSeconds, '--pid', pids.join(',')];
+  return rate === undefined ? base : [...base, '--rate', Math.round(rate)];
+}
+
+async function finish(running: BenchProcess): Promise<Sample> {
+  const { status } = await running.ended;
+  if (status !== 0) throw new Error(`${running.stderr || 'ringway-load failed'} ${running.stdout.trim()}`);
+  return readSample(running.stdout);
+}
+
+/** What `ringway-load` prints, as far as it is read here. */
+interface Printed {
+  readonly messages: number;
+  readonly seconds: number;
+  readonly msgPerSec: number;
+  readonly latency_us: Latency;
+  readonly cpu: readonly { readonly cpuUserUs: number; readonly cpuSystemUs: number }[];
+  readonly loadCpuUsPerMessage: number;
+  readonly lateness_us?: { readonly p99: number };
+  readonly connects_per_s?: number;
+  readonly partials?: number;
+}
+
+/** @throws when it is not what `ringway-load` prints. */
+export function readSample(text: string): Sample {
+  const printed = ofOlder(JSON.parse(text) as OlderPrinted);
+  const { messages, seconds, msgPerSec, latency_us: latencyUs, lateness_us: lateness } = printed;
+  if (!(messages > 0) || latencyUs === undefined) {
+    throw new Error(`ringway-load printed something else: ${text.trim()}`);
+  }
+  return {
+    ...{ messages, seconds, msgPerSec, latencyUs },
+    cpu: printed.cpu.map(({ cpuUserUs, cpuSystemUs }) => ({ userUs: cpuUserUs, systemUs: cpuSystemUs })),
+    generatorUs: printed.loadCpuUsPerMessage * messages,
+    ...(lateness === undefined ? {} : { latenessP99Us: lateness.p99 }),
+    ...(printed.connects_per_s === undefined ? {} : { connectsPerSec: printed.connects_per_s }),
+    ...(printed.partials === undefined ? {} : { partialsPerSec: printed.partials / seconds }),
+  };
+}
+
+/** CPU-µs per message of the server itself. */
+export function serverCpu({ cpu, messages }: Sample): number {
+  return (cpu[0].userUs + cpu[0].systemUs) / messages;
+}
+
+/** Of all servers behind it, together. */
+export function backendsCpu({ cpu, messages }: Sample): number {
+  return cpu.slice(1).reduce((sum, { userUs, systemUs }) => sum + userUs + systemUs, 0) / messages;
+}
+
+/** The share of one core that the server used: 1 is a core of its own, all the time. */
+export function serverShare({ cpu, seconds }: Sample): number {
+  return (cpu[0].userUs + cpu[0].systemUs) / (seconds * 1e6);
+}
+
+export function generatorShare({ generatorUs, seconds }: Sample): number {
+  return generatorUs / (seconds * 1e6);
+}
+
+function olderArguments(args: readonly (string | number)[], { mode, idle, sizes }: Shape, { rate }: LoadTimes) {
+  if (mode !== 'request' || idle > 0 || sizes.includes(':') || rate !== undefined) {
+    throw new Unavailable('this load generator knows one size, closed loops and plain requests only');
+  }
+  const kept = args.map((one) => (one === '--warmup-seconds' ? '--warmup' : one));
+  kept.splice(kept.indexOf('--mode'), 2);
+  return kept;
+}
+
+interface OlderPrinted extends Printed {
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly p999Us: number;
+  readonly maxUs: number;
+}
+
+function ofOlder(printed: OlderPrinted): Printed {
+  if (printed.p50Us === undefined || printed.latency_us !== undefined) return printed;
+  const { p50Us: p50, p99Us: p99, p999Us: p999, maxUs: max } = printed;
+  const latency_us = { p50, p90: p99, p99, p999, max };
+  return { ...printed, latency_us };
 }

@@ -1,6 +1,7 @@
 /** What the numbers were measured on. */
 import { spawnSync } from 'node:child_process';
-import { cpus, loadavg, release, totalmem } from 'node:os';
+import { readFileSync } from 'node:fs';
+import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
 import { root } from './root.js';
 
 export interface Machine {
@@ -9,7 +10,10 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly kernel: string;
   readonly node: string;
-  readonly haproxy: string | undefined;
+  readonly v8: string;
+  readonly congestionControl: string | undefined;
+  /** Versions of what is compared with; undefined: not installed. */
+  readonly peers: Readonly<Record<string, string | undefined>>;
   readonly commit: string | undefined;
   /** Of the last minute, before the bench began. */
   readonly load: number;
@@ -18,17 +22,39 @@ export interface Machine {
 export function describeMachine(): Machine {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
+    cores: availableParallelism(),
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
     node: process.version,
-    haproxy: firstLine('haproxy', ['-v'])?.match(/version (\S+)/)?.[1],
-    commit: firstLine('git', ['-C', root, 'rev-parse', '--short', 'HEAD']),
+    v8: process.versions.v8,
+    congestionControl: firstLineOf('/proc/sys/net/ipv4/tcp_congestion_control'),
+    peers: {
+      haproxy: said('haproxy', ['-v'])?.match(/version (\S+)/)?.[1],
+      nginx: said('nginx', ['-v'])?.match(/nginx\/(\S+)/)?.[1],
+      bun: said('bun', ['--version'])?.trim(),
+    },
+    commit: commit(),
     load: loadavg()[0],
   };
 }
 
-function firstLine(command: string, args: readonly string[]): string | undefined {
-  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' });
-  return status === 0 ? stdout.split('\n')[0] : undefined;
+/** With a plus when files were changed since. */
+function commit(): string | undefined {
+  const head = said('git', ['-C', root, 'rev-parse', '--short', 'HEAD'])?.trim();
+  const changed = said('git', ['-C', root, 'status', '--porcelain', '--untracked-files=no'])?.trim();
+  return head === undefined ? undefined : `${head}${changed ? '+' : ''}`;
+}
+
+/** stdout and stderr of a program that ended well: nginx says its version on stderr. */
+function said(command: string, args: readonly string[]): string | undefined {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return status === 0 ? stdout + stderr : undefined;
+}
+
+function firstLineOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8').split('\n')[0];
+  } catch {
+    return undefined;
+  }
 }

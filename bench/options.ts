@@ -2,48 +2,59 @@
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from './root.js';
+import type { BackendKind } from './servers.js';
+import { parseShape, type Shape } from './shape.js';
 
-const PARTS = ['echo', 'relay', 'idle'] as const;
-const ENGINES = ['io_uring', 'epoll', 'portable'] as const;
-const PEERS = ['haproxy', 'nginx'] as const;
+const PARTS = ['echo', 'relay', 'arrivals', 'memory', 'inside'] as const;
 const BACKENDS = ['ringway', 'native'] as const;
 
 export type Part = (typeof PARTS)[number];
-export type Engine = (typeof ENGINES)[number];
-export type RelayPeer = (typeof PEERS)[number];
-export type Backends = (typeof BACKENDS)[number];
+
+/** What is done: measure, look into one case, or prepare. */
+export type Task = 'measure' | 'check' | 'list' | 'install-peers' | 'profile' | 'capture';
 
 export interface BenchOptions {
+  readonly task: Task;
+  /** Of `profile` and `capture`. */
+  readonly of: string | undefined;
   readonly rounds: number;
   readonly seconds: number;
   readonly warmupSeconds: number;
   readonly parts: readonly Part[];
-  readonly engines: readonly Engine[];
-  readonly peers: readonly RelayPeer[];
-  readonly backends: Backends;
-  /** Passed on as `--reactors`; undefined leaves the engine's default. */
-  readonly reactors: number | undefined;
+  /** Patterns with `*`; undefined: the default table. */
+  readonly cases: readonly string[] | undefined;
+  readonly servers: readonly string[] | undefined;
+  readonly shapes: readonly Shape[];
+  readonly backends: BackendKind;
   readonly idleConnections: number;
-  /** Where `ringway-load` and `ringway-echo-backend` are. */
+  readonly quick: boolean;
+  /** Where `ringway-load` and the other native programs are. */
   readonly nativeDirectory: string;
 }
 
 export const USAGE = `usage: npm run bench -- [options]
-Measures Ringway beside its peers: CPU time of the server process per message, throughput and latency.
+Measures Ringway beside what one would use instead: CPU time per message, throughput, latency, memory. bench/README.md explains.
 
-  --rounds N         interleaved rounds; the table shows medians (default 5)
-  --seconds T        measured time of each server in each round (default 2)
-  --only PARTS       of echo,relay,idle (default all)
-  --engines LIST     of io_uring,epoll,portable (default all)
-  --reactors N       reactor threads of the Ringway servers (default: the engine's own choice)
-  --peers LIST       relays to compare with, of haproxy,nginx (default haproxy)
-  --backends KIND    behind the relays: ringway (ringway backend --echo, and node:net echo servers behind the peers) or
-                     native (the same light C++ server behind all) (default ringway)
-  --idle N           idle connections of the memory row (default 10000)
-  --quick            one round of half a second: a look, not a measurement
-  --native-dir DIR   where the load generator is (default build-native/bin)
+  --quick             one short round of the cases with a goal: a look, not a measurement
+  --list              print the cases, what each is measured on and why, and how long it would take
+  --case LIST         only these cases, * allowed: 'echo-500*,relay-1x1'
+  --server LIST       only these servers, * allowed: 'io_uring*,node:net'
+  --shape LIST        other shapes: CONNECTIONSxDEPTHxBYTES[+Nidle][/churn|/stream|/cancel], as in 200x4x512, separated by spaces;
+                      a size may be a mix with weights, 50x1x64:90,4096:10
+  --only PARTS        of ${PARTS.join(',')} (default all)
+  --rounds N          interleaved rounds; tables show medians (default 5)
+  --seconds T         measured time of each server in each case and round (default 0.6)
+  --backends KIND     behind the relays: ringway (ringway backend --echo, and node:net echo servers behind the TCP relays) or
+                      native (the same light C++ server behind all) (default ringway)
+  --idle N            connections of the memory rows (default 10000)
+  --profile CASE      a flame graph of one server in one case (--server names it, default io_uring), native and JavaScript frames
+  --capture CASE      what the packets of one relay case say about its latencies (--server names it, default io_uring)
+  --check             the ratios that matter, in half a minute: warns, always ends with status 0
+  --install-peers     install HAProxy and nginx (Debian, as root)
+  --native-dir DIR    where the load generator is (default build-native/bin)
 
-Exit status: 0, also when a ratio is missed; 1 when an answer was wrong or a server failed; 2 for bad arguments.
+Compare two results: npm run bench:compare A.json B.json
+Exit status: 0, also when a goal is missed; 1 when an answer was wrong or a server failed; 2 for bad arguments.
 `;
 
 /** A sentence about the arguments; the caller ends with status 2. */
@@ -53,38 +64,43 @@ export function parseOptions(args: readonly string[]): BenchOptions | 'help' {
   const values = parse(args);
   if (values.help) return 'help';
   const quick = values.quick === true;
+  const of = values.profile ?? values.capture;
+  const shapes = (values.shape ?? '').split(' ').filter((text) => text !== '');
+  const preset: readonly Part[] = shapes.length > 0 || values.case !== undefined ? ['echo', 'relay'] : PARTS;
   return {
+    task: taskOf(values),
+    of,
     rounds: number('rounds', values.rounds ?? (quick ? '1' : '5'), 1, 1000),
-    seconds: number('seconds', values.seconds ?? (quick ? '0.5' : '2'), 0.1, 600),
-    warmupSeconds: quick ? 0.25 : 0.5,
-    parts: list('only', values.only, PARTS, PARTS),
-    engines: list('engines', values.engines, ENGINES, ENGINES),
-    peers: list('peers', values.peers, PEERS, ['haproxy']),
+    seconds: number('seconds', values.seconds ?? (quick ? '0.3' : '0.6'), 0.1, 600),
+    warmupSeconds: quick ? 0.15 : 0.2,
+    parts: list('only', values.only, PARTS, quick ? ['echo', 'relay', 'memory'] : preset),
+    cases: patterns(values.case),
+    servers: patterns(values.server),
+    shapes: shapes.map(shapeOf),
     backends: list('backends', values.backends, BACKENDS, ['ringway'])[0],
-    reactors: values.reactors === undefined ? undefined : number('reactors', values.reactors, 0, 256),
     idleConnections: number('idle', values.idle ?? '10000', 1, 60_000),
+    quick,
     nativeDirectory: values['native-dir'] ?? join(root, 'build-native', 'bin'),
   };
 }
 
+function taskOf(values: ReturnType<typeof parse>): Task {
+  const asked = (['check', 'list', 'install-peers', 'profile', 'capture'] as const).filter(
+    (task) => values[task] !== undefined,
+  );
+  if (asked.length > 1) throw new UsageError(`--${asked[0]} and --${asked[1]} do not go together`);
+  return asked[0] ?? 'measure';
+}
+
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
+  const flag = { type: 'boolean' } as const;
+  const texts = { rounds: text, seconds: text, only: text, case: text, server: text, shape: text, backends: text };
+  const tasks = { profile: text, capture: text, check: flag, list: flag, 'install-peers': flag };
   try {
     return parseArgs({
       args: [...args],
-      options: {
-        rounds: text,
-        seconds: text,
-        only: text,
-        engines: text,
-        reactors: text,
-        peers: text,
-        backends: text,
-        idle: text,
-        'native-dir': text,
-        quick: { type: 'boolean' },
-        help: { type: 'boolean' },
-      },
+      options: { ...texts, ...tasks, idle: text, 'native-dir': text, quick: flag, help: flag },
     }).values;
   } catch (error) {
     throw new UsageError((error as Error).message);
@@ -113,4 +129,24 @@ function list<Name extends string>(
     throw new UsageError(`--${option} ${text}: known are ${known.join(', ')}`);
   }
   return known.filter((name) => names.includes(name));
+}
+
+function patterns(text: string | undefined): readonly string[] | undefined {
+  return text?.split(',').filter((name) => name !== '');
+}
+
+function shapeOf(text: string): Shape {
+  const shape = parseShape(text);
+  if (shape === undefined)
+    throw new UsageError(`--shape ${text}: CONNECTIONSxDEPTHxBYTES[+Nidle][/mode], as in 200x4x512`);
+  return shape;
+}
+
+/** `*` stands for anything. No patterns accept everything. */
+export function matches(name: string, patterns: readonly string[] | undefined): boolean {
+  if (patterns === undefined) return true;
+  return patterns.some((pattern) => {
+    const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
+    return new RegExp(`^${parts.join('.*')}$`).test(name);
+  });
 }

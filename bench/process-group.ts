@@ -4,7 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import { root } from './root.js';
 
 const STOP_GRACE_MS = 5_000;
-const KEPT_OUTPUT = 4_000;
+const KEPT_OUTPUT = 16_000;
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>;
 
@@ -15,6 +15,8 @@ export interface Ending {
 
 export class BenchProcess {
   readonly name: string;
+  /** Whether it runs the same Node as the bench. */
+  readonly isNode: boolean;
   readonly ended: Promise<Ending>;
   #child: Child;
   #stdout = '';
@@ -22,9 +24,10 @@ export class BenchProcess {
   #ending: Ending | undefined;
   #stopping = false;
 
-  constructor(name: string, command: string, args: readonly string[]) {
+  constructor(name: string, command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
     this.name = name;
-    this.#child = spawn(command, args, { cwd: root, stdio: ['pipe', 'pipe', 'pipe'] });
+    this.isNode = command === process.execPath;
+    this.#child = spawn(command, args, { cwd: root, stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } });
     this.#child.stdin.on('error', () => {});
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.#stdout += text;
@@ -52,6 +55,14 @@ export class BenchProcess {
   /** The end of what it wrote, for a message. */
   get stderr(): string {
     return this.#stderr.trim();
+  }
+
+  /** Whole lines on stderr that match, of what is kept of it. */
+  stderrLines(pattern: RegExp): string[] {
+    return this.#stderr
+      .split('\n')
+      .slice(0, -1)
+      .filter((line) => pattern.test(line));
   }
 
   /** How it ended although nobody asked it to; undefined while all is well. */
@@ -93,11 +104,15 @@ export class BenchProcess {
     this.#child.stdin.end();
   }
 
-  /** SIGTERM, and SIGKILL for what does not end. */
-  async stop(): Promise<void> {
+  signal(signal: NodeJS.Signals): void {
+    if (this.#ending === undefined) this.#child.kill(signal);
+  }
+
+  /** SIGTERM (or what the program ends on), and SIGKILL for what does not end. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.#stopping = this.#ending === undefined;
     if (this.#ending !== undefined) return;
-    this.#child.kill('SIGTERM');
+    this.#child.kill(signal);
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_GRACE_MS);
     await this.ended;
     clearTimeout(timer);
@@ -113,9 +128,9 @@ export class ProcessGroup {
   #processes = new Set<BenchProcess>();
   #closed = false;
 
-  start(name: string, command: string, args: readonly string[]): BenchProcess {
+  start(name: string, command: string, args: readonly string[], env?: Readonly<Record<string, string>>): BenchProcess {
     if (this.#closed) throw new Error('the bench is ending');
-    const started = new BenchProcess(name, command, args);
+    const started = new BenchProcess(name, command, args, env);
     this.#processes.add(started);
     started.ended.then(() => this.#processes.delete(started));
     return started;

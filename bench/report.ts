@@ -1,116 +1,264 @@
-/** From samples to lines: medians, ratios, and whether they reach what they must. */
-import type { Series } from './bench.js';
-import { NODE_NET, onEngine } from './echo.js';
-import type { IdleSeries } from './idle.js';
-import type { Sample } from './load.js';
-import { median } from './median.js';
-import { gatewayName, PROTOCOLS } from './relay.js';
-import { ECHO_ROWS, IDLE_LIMIT_BYTES, RELAY_ROWS, shapeName } from './rows.js';
+/** From samples to tables: medians with their spread, goals, warnings. */
+import { DIRECT, type Room } from './cases.js';
+import { type GoalLine, judgeGoals } from './goals.js';
+import { backendsCpu, generatorShare, type Latency, type Sample, serverCpu, serverShare } from './load.js';
+import type { MemorySeries } from './memory.js';
+import type { Machine } from './machine.js';
+import type { Results } from './results.js';
+import type { Series } from './rounds.js';
+import { median } from './statistics.js';
+import { describeSubject, protocolOf } from './subjects.js';
+import { figure, renderText, type Table } from './table.js';
 
-export type Verdict = 'met' | 'MISSED';
+/** From this share of a core on the generator has no more to give. */
+const GENERATOR_FULL = 0.95;
+/** Below this share of a core a server with one thread was waiting for work. */
+const SERVER_BUSY = 0.9;
 
-export interface Comparison {
-  readonly against: string;
-  readonly ratio: number;
-  readonly limit?: number;
-  readonly verdict?: Verdict;
+/** The median over the rounds of one figure of each sample. */
+function mid(samples: readonly Sample[], of: (sample: Sample) => number): number {
+  return median(samples.map(of));
 }
 
-/** One server in one row; numbers are medians over the rounds. */
-export interface Line {
-  readonly row: string;
-  readonly server: string;
-  readonly cpuUsPerMessage: number;
-  readonly cpuLowest: number;
-  readonly cpuHighest: number;
-  readonly msgPerSec: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  /** Of the servers behind a relay, together. */
-  readonly backendsCpuUsPerMessage?: number;
-  readonly loadCpuUsPerMessage: number;
-  readonly comparisons: readonly Comparison[];
-}
+const roomOf = (name: string): Room => (name.startsWith('relay') ? 'relay' : 'echo');
 
-export interface IdleLine {
-  readonly row: string;
-  readonly server: string;
-  readonly addedBytes: number;
-  readonly addedPerConnection: number;
-  readonly touchedBytes: number | undefined;
-  readonly limitBytes?: number;
-  readonly verdict?: Verdict;
-}
-
-const NATIVE = ['io_uring', 'epoll'] as const;
-
-export function echoLines(series: readonly Series[]): Line[] {
-  return ECHO_ROWS.flatMap(({ shape, limit }) => {
-    const inRow = series.filter((one) => one.shape === shape);
-    const judged: readonly string[] = NATIVE.map(onEngine);
-    return inRow.map((one) =>
-      line(one, [compare(one, inRow, NODE_NET, judged.includes(one.subject) ? limit : undefined)]),
-    );
+export function caseTables(results: Results): Table[] {
+  const names = [...new Set(results.series.map((one) => one.case))];
+  return names.map((name) => {
+    const inCase = results.series.filter((one) => one.case === name);
+    return caseTable(name, results.shapes[name] ?? '', inCase);
   });
 }
 
-export function relayLines(series: readonly Series[]): Line[] {
-  return RELAY_ROWS.flatMap(({ shape, limit, portableLimit }) => {
-    const inRow = series.filter((one) => one.shape === shape);
-    return inRow.map((one) => {
-      const protocol = PROTOCOLS.find((name) => one.subject.endsWith(`, ${name}`));
-      if (protocol === undefined) return line(one, [compare(one, inRow, 'haproxy')]);
-      const native = NATIVE.some((engine) => one.subject === gatewayName(engine, protocol));
-      return line(one, [
-        compare(one, inRow, 'haproxy', native ? limit : undefined),
-        compare(one, inRow, gatewayName('portable', protocol), native ? portableLimit : undefined),
-      ]);
+function caseTable(name: string, shape: string, inCase: readonly Series[]): Table {
+  const room = inCase[0].case.startsWith('relay') ? 'relay' : roomOf(name);
+  const behind = inCase.some(({ samples }) => samples[0].cpu.length > 1);
+  const stream = inCase.some(({ samples }) => samples[0].partialsPerSec !== undefined);
+  const churn = inCase.some(({ samples }) => samples[0].connectsPerSec !== undefined);
+  const headings = [
+    ...['server', 'CPU-µs/msg', 'lowest–highest', 'user', 'system'],
+    ...(behind ? ['backends'] : []),
+    ...['msg/s', ...(churn ? ['connects/s'] : []), ...(stream ? ['partials/s'] : [])],
+    ...['p50 µs', 'p90', 'p99', 'p99.9', 'max', 'load', ''],
+  ];
+  const rows = inCase.map(({ subject, samples }) => [
+    describeSubject(room, subject),
+    ...cpuCells(samples),
+    ...(behind ? [samples[0].cpu.length > 1 ? figure(mid(samples, backendsCpu)) : ''] : []),
+    figure(mid(samples, ({ msgPerSec }) => msgPerSec)),
+    ...(churn ? [figure(mid(samples, ({ connectsPerSec = Number.NaN }) => connectsPerSec))] : []),
+    ...(stream ? [figure(mid(samples, ({ partialsPerSec = Number.NaN }) => partialsPerSec))] : []),
+    ...latencyCells(samples),
+    `${Math.round(100 * mid(samples, generatorShare))} %`,
+    generatorWasTheLimit(samples) ? 'load-limited' : '',
+  ]);
+  return { title: `${name}: ${shape}`, headings, rows };
+}
+
+function cpuCells(samples: readonly Sample[]): string[] {
+  const all = samples.map(serverCpu);
+  return [
+    figure(median(all)),
+    `${figure(Math.min(...all))}–${figure(Math.max(...all))}`,
+    figure(mid(samples, ({ cpu, messages }) => cpu[0].userUs / messages)),
+    figure(mid(samples, ({ cpu, messages }) => cpu[0].systemUs / messages)),
+  ];
+}
+
+const PERCENTILES = ['p50', 'p90', 'p99', 'p999', 'max'] as const satisfies readonly (keyof Latency)[];
+
+function latencyCells(samples: readonly Sample[]): string[] {
+  return PERCENTILES.map((name) => figure(mid(samples, ({ latencyUs }) => latencyUs[name])));
+}
+
+/** The generator's core was full while the server's was not: the server could have done more. */
+export function generatorWasTheLimit(samples: readonly Sample[]): boolean {
+  return mid(samples, generatorShare) >= GENERATOR_FULL && mid(samples, serverShare) < SERVER_BUSY;
+}
+
+export function arrivalTables({ arrivals, shapes }: Results): Table[] {
+  return [...new Set(arrivals.map((one) => one.case))].map((name) => ({
+    title: `${name}: ${shapes[name] ?? ''}, constant arrival rate, latency from the time at which a message was due`,
+    headings: ['server', 'of capacity', 'msg/s', 'p50 µs', 'p90', 'p99', 'p99.9', 'max', 'CPU-µs/msg', 'load'],
+    rows: arrivals
+      .filter((one) => one.case === name)
+      .sort((a, b) => a.share - b.share)
+      .map((one) => [
+        describeSubject(roomOf(name), one.subject),
+        `${Math.round(100 * one.share)} %${one.capacityOf === one.subject ? '' : ` of ${one.capacityOf}`}`,
+        figure(mid(one.samples, ({ msgPerSec }) => msgPerSec)),
+        ...latencyCells(one.samples),
+        figure(mid(one.samples, serverCpu)),
+        `${Math.round(100 * mid(one.samples, generatorShare))} %`,
+      ]),
+  }));
+}
+
+/** With the gateway minus without it, under one and the same load: a lone client, and the rates at which both were measured. */
+export function addedLatencyTable({ series, arrivals }: Results): Table | undefined {
+  const rows: string[][] = [];
+  const add = (load: string, subject: string, withIt: readonly Sample[], without: readonly Sample[]) => {
+    const cells = PERCENTILES.slice(0, 4).map((name) => {
+      const difference =
+        mid(withIt, ({ latencyUs }) => latencyUs[name]) - mid(without, ({ latencyUs }) => latencyUs[name]);
+      return figure(difference);
     });
-  });
+    rows.push([load, describeSubject('relay', subject), ...cells]);
+  };
+  const lone = series.filter((one) => one.case === 'relay-1x1');
+  for (const { subject, samples } of lone) {
+    const direct = lone.find((one) => one.subject === directOf(subject));
+    if (direct !== undefined && !isDirect(subject)) add('one lone client', subject, samples, direct.samples);
+  }
+  for (const { subject, share, ratePerSec, samples } of arrivals) {
+    const direct = arrivals.find(
+      (one) => one.subject === directOf(subject) && one.share === share && one.ratePerSec === ratePerSec,
+    );
+    if (direct !== undefined && !isDirect(subject)) {
+      add(`${figure(ratePerSec)} msg/s (${100 * share} %)`, subject, samples, direct.samples);
+    }
+  }
+  if (rows.length === 0) return undefined;
+  const note = 'percentiles with the gateway minus those without it (the load straight on one backend)';
+  return { title: 'added latency', note, headings: ['load', 'gateway', 'p50 µs', 'p90', 'p99', 'p99.9'], rows };
 }
 
-export function idleLines(series: readonly IdleSeries[]): IdleLine[] {
-  return series.map(({ subject, connections, addedBytes, touchedBytes }) => {
-    const added = median(addedBytes);
-    const judged = NATIVE.some((engine) => subject === onEngine(engine));
-    return {
-      row: `${connections} idle connections`,
-      server: subject,
-      addedBytes: added,
-      addedPerConnection: added / connections,
-      touchedBytes: touchedBytes.length > 0 ? median(touchedBytes) : undefined,
-      ...(judged ? { limitBytes: IDLE_LIMIT_BYTES, verdict: verdict(added, IDLE_LIMIT_BYTES) } : {}),
-    };
-  });
-}
+const isDirect = (subject: string): boolean => subject.startsWith(DIRECT);
+const directOf = (subject: string): string => (protocolOf(subject) === 'rmp' ? `${DIRECT}:rmp` : DIRECT);
 
-function line({ part, shape, subject, samples }: Series, comparisons: (Comparison | undefined)[]): Line {
-  const cpu = samples.map(serverCpu);
-  const of = (field: 'msgPerSec' | 'p50Us' | 'p99Us' | 'loadCpuUsPerMessage') =>
-    median(samples.map((one) => one[field]));
-  const behind = samples.map(({ cpu: [, ...backends] }) => backends.reduce((sum, one) => sum + one.cpuUsPerMessage, 0));
+export function memoryTable(memory: readonly MemorySeries[]): Table | undefined {
+  if (memory.length === 0) return undefined;
+  const { connections } = memory[0];
+  const each = (bytes: readonly number[], ends = 1) =>
+    bytes.length === 0 ? '' : Math.round(median(bytes) / connections / ends).toLocaleString('en-US');
   return {
-    row: `${part} ${shapeName(shape)}`,
-    server: subject,
-    cpuUsPerMessage: median(cpu),
-    cpuLowest: Math.min(...cpu),
-    cpuHighest: Math.max(...cpu),
-    msgPerSec: of('msgPerSec'),
-    p50Us: of('p50Us'),
-    p99Us: of('p99Us'),
-    ...(samples[0].cpu.length > 1 ? { backendsCpuUsPerMessage: median(behind) } : {}),
-    loadCpuUsPerMessage: of('loadCpuUsPerMessage'),
-    comparisons: comparisons.filter((one) => one !== undefined),
+    title: `memory: ${connections.toLocaleString('en-US')} idle connections`,
+    note: 'bytes per connection; the kernel holds both ends here, half of it is shown; buffers: what the sockets hold of data',
+    headings: ['server', 'resident', 'after a message each', 'kernel objects', 'kernel buffers', 'MB together'],
+    rows: memory.map((one) => [
+      describeSubject('echo', one.subject),
+      each(one.addedBytes),
+      each(one.touchedBytes),
+      each(one.kernelBytes, 2),
+      each(one.socketBufferBytes, 2),
+      (median(one.addedBytes) / 1e6).toFixed(1),
+    ]),
   };
 }
 
-/** Nothing when the other was not measured, or is the same. */
-function compare(one: Series, inRow: readonly Series[], against: string, limit?: number): Comparison | undefined {
-  const other = inRow.find(({ subject }) => subject === against);
-  if (other === undefined || other === one) return undefined;
-  const ratio = median(one.samples.map(serverCpu)) / median(other.samples.map(serverCpu));
-  return { against, ratio, ...(limit === undefined ? {} : { limit, verdict: verdict(ratio, limit) }) };
+export function insideTables({ inside }: Results): Table[] {
+  return [...new Set(inside.map((one) => one.case))].map((name) => ({
+    title: `inside, ${name}`,
+    note: 'separate runs: garbage collection of V8, system calls and context switches per message',
+    headings: ['server', 'GC ms/s', 'minor/s', 'major/s', 'calls/msg', 'switches/msg', 'by', 'most frequent'],
+    rows: inside
+      .filter((one) => one.case === name)
+      .map(({ subject, gc, system }) => [
+        describeSubject(roomOf(name), subject),
+        gc === undefined ? '' : figure(gc.msPerSec),
+        gc === undefined ? '' : figure(gc.minorPerSec),
+        gc === undefined ? '' : figure(gc.majorPerSec),
+        system === undefined ? '' : figure(system.callsPerMessage),
+        system?.switchesPerMessage === undefined ? '' : figure(system.switchesPerMessage),
+        system?.tool ?? '',
+        Object.entries(system?.byName ?? {})
+          .slice(0, 3)
+          .map(([call, count]) => `${call} ${figure(count)}`)
+          .join(', '),
+      ]),
+  }));
 }
 
-const serverCpu = (sample: Sample): number => sample.cpu[0].cpuUsPerMessage;
-const verdict = (value: number, limit: number): Verdict => (value <= limit ? 'met' : 'MISSED');
+export function goalTable(lines: readonly GoalLine[]): Table | undefined {
+  if (lines.length === 0) return undefined;
+  return {
+    title: 'goals',
+    note: 'CPU per message over the other server’s, unless the row says otherwise; in brackets the 95 % interval of this run',
+    headings: ['row', 'server', 'against', 'measured', '95 %', 'must', 'aim', ''],
+    rows: lines.map(({ row, subject, against, value, interval, must, aim, verdict }) => {
+      const room = roomOf(row);
+      const show = (its: number) =>
+        its > 1e6 ? `${(its / 1e6).toFixed(1)} MB` : its > 100 ? `${Math.round(its)} B` : its.toFixed(2);
+      return [
+        row,
+        describeSubject(room, subject),
+        against === undefined ? '' : describeSubject(room, against),
+        show(value),
+        interval === undefined ? '' : `(${interval.low.toFixed(2)}–${interval.high.toFixed(2)})`,
+        show(must),
+        aim === undefined ? '' : show(aim),
+        verdict,
+      ];
+    }),
+  };
+}
+
+export function allTables(results: Results): Table[] {
+  const optional = (table: Table | undefined) => (table === undefined ? [] : [table]);
+  return [
+    ...caseTables(results),
+    ...arrivalTables(results),
+    ...optional(addedLatencyTable(results)),
+    ...optional(memoryTable(results.memory)),
+    ...insideTables(results),
+    ...optional(goalTable(judgeGoals(results.series, results.memory))),
+  ];
+}
+
+/** What a reader must know before believing a number. */
+export function warnings({ machine, series, arrivals }: Results): string[] {
+  const found: string[] = [];
+  if (machine.load > machine.cores / 4) {
+    found.push(`the machine was busy before (load ${machine.load.toFixed(1)}): measure again`);
+  }
+  const limited = series.filter(({ samples }) => generatorWasTheLimit(samples));
+  for (const { case: name, subject } of limited) {
+    found.push(`${name}, ${describeSubject(roomOf(name), subject)}: the load generator was the limit, not the server`);
+  }
+  for (const one of arrivals) {
+    const reached = median(one.samples.map(({ msgPerSec }) => msgPerSec)) / one.ratePerSec;
+    const label = `${one.case}, ${describeSubject(roomOf(one.case), one.subject)} at ${figure(one.ratePerSec)} msg/s`;
+    if (reached < 0.98) found.push(`${label}: only ${Math.round(100 * reached)} % were answered in the measured time`);
+    const late = mid(one.samples, ({ latenessP99Us = 0 }) => latenessP99Us);
+    if (late > mid(one.samples, ({ latencyUs }) => latencyUs.p99) / 2) {
+      found.push(`${label}: the load generator itself was late (p99 ${figure(late)} µs): its tail is in the latencies`);
+    }
+  }
+  return found;
+}
+
+export function describeRun({ rounds, seconds, minutes, backends }: Results): string {
+  return `medians of up to ${rounds} interleaved rounds of ${seconds} s, backends: ${backends}, ${minutes.toFixed(1)} minutes in all`;
+}
+
+export function describeIt({
+  cpu,
+  cores,
+  memoryGiB,
+  kernel,
+  node,
+  v8,
+  congestionControl,
+  peers,
+  commit,
+}: Machine): string {
+  const installed = Object.entries(peers).map(([name, version]) => `${name} ${version ?? 'not installed'}`);
+  const network = congestionControl === undefined ? '' : ` (${congestionControl})`;
+  const machine = `${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}${network}`;
+  return `${machine}, Node ${node} (V8 ${v8}), ${installed.join(', ')}, commit ${commit ?? 'unknown'}`;
+}
+
+export function renderAll(results: Results): string {
+  const verdicts = judgeGoals(results.series, results.memory).map(({ verdict }) => verdict);
+  const count = (verdict: string) => verdicts.filter((its) => its === verdict).length;
+  return [
+    describeIt(results.machine),
+    describeRun(results),
+    '',
+    ...allTables(results).map(renderText),
+    ...warnings(results).map((warning) => `warning: ${warning}`),
+    ...results.notes.map((note) => `left out: ${note}`),
+    ...results.failures.map((failure) => `FAILED: ${failure}`),
+    `goals: ${count('aim met')} reached the aim, ${count('must met')} what they must, ${count('MISSED')} missed`,
+  ].join('\n');
+}

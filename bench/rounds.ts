@@ -1,53 +1,85 @@
 /**
- * Interleaved rounds: within a round every server is measured once in every shape, and the next round begins with another
- * server. What drifts (clock speed, a neighbour's load) then meets all of them alike, and medians of rounds compare.
+ * Interleaved rounds: within a round every server is measured once in every case, and the next round begins with another server. What
+ * drifts (clock speed, a neighbour's load) then meets all of them alike, and medians of rounds compare.
  */
-import type { Bench, Series, Subject } from './bench.js';
-import type { Shape } from './load.js';
-import { shapeName } from './rows.js';
+import type { Bench } from './bench.js';
+import type { Behind, Case } from './cases.js';
+import { generatorShare, type LoadTimes, type Sample, serverCpu } from './load.js';
+import { firstWarmUp, isMeasuredIn } from './plan.js';
+import { ROUTES } from './servers.js';
+import { describeShape, shape } from './shape.js';
+import { describeSubject, type Subject, type SubjectPool } from './subjects.js';
 
-/**
- * Whole rounds for every server before the counted ones: V8 goes on compiling for some seconds under load. A gateway's second
- * 2 s run cost 0.66 µs per message, its fourth 0.55; HAProxy's the same in all.
- */
-const WARM_UP_ROUNDS = 2;
+/** What one server did in one case: a sample per round. */
+export interface Series {
+  readonly case: string;
+  readonly subject: string;
+  readonly samples: Sample[];
+}
 
-export async function runRounds(
-  bench: Bench,
-  part: string,
-  shapes: readonly Shape[],
-  subjects: readonly Subject[],
-): Promise<Series[]> {
-  const series = shapes.flatMap((shape) =>
-    subjects.map((subject): Series => ({ part, shape, subject: subject.name, samples: [] })),
+/** Many messages in little time: what warms a server up most. */
+const WARM_UP_SHAPE = shape(100, 16, 64);
+
+export async function runRounds(bench: Bench, cases: readonly Case[], pool: SubjectPool): Promise<Series[]> {
+  const subjects = await startAll(bench, cases, pool);
+  const series = cases.flatMap((one) =>
+    one.subjects
+      .filter((name) => subjects.has(name))
+      .map((subject): Series => ({ case: one.name, subject, samples: [] })),
   );
-  const failed = new Set<Subject>();
-  for (let round = 1 - WARM_UP_ROUNDS; round <= bench.options.rounds; round++) {
-    for (const shape of shapes) {
-      const which = round > 0 ? `round ${round} of ${bench.options.rounds}` : 'warm-up, not counted';
-      bench.say(`${part} ${shapeName(shape)}, ${which}`);
-      for (const subject of rotate(subjects, round + WARM_UP_ROUNDS)) {
-        if (failed.has(subject)) continue;
-        const into = series.find((one) => one.shape === shape && one.subject === subject.name);
-        const discarded = { ...into!, samples: [] };
-        if (!(await measureOnce(bench, subject, shape, round > 0 ? into! : discarded))) failed.add(subject);
+  const failed = new Set<string>();
+  for (let round = 1; round <= bench.options.rounds; round++) {
+    for (const one of cases) {
+      bench.say(`${one.name}: ${describeShape(one.shape)}, round ${round} of ${bench.options.rounds}`);
+      for (const name of rotate(one.subjects, round)) {
+        const subject = subjects.get(name);
+        const into = series.find((its) => its.case === one.name && its.subject === name);
+        const cell = `${one.name} ${name}`;
+        if (subject === undefined || into === undefined || failed.has(cell) || !isMeasuredIn(round, one, name))
+          continue;
+        const sample = await measureOnce(bench, subject, one, bench.options);
+        if (sample === undefined) failed.add(cell);
+        else into.samples.push(sample);
       }
     }
   }
   return series.filter(({ samples }) => samples.length > 0);
 }
 
-async function measureOnce(bench: Bench, subject: Subject, shape: Shape, into: Series): Promise<boolean> {
-  const sample = await bench.attempt(`${subject.name}, ${shapeName(shape)}`, async () => {
-    const taken = await bench.load.run(subject.target, shape, bench.options);
+async function startAll(bench: Bench, cases: readonly Case[], pool: SubjectPool): Promise<Map<string, Subject>> {
+  const subjects = new Map<string, Subject>();
+  for (const name of new Set(cases.flatMap((one) => one.subjects))) {
+    const subject = await pool.get(name);
+    if (subject === undefined) continue;
+    const times = { seconds: 0.1, warmupSeconds: firstWarmUp(bench.options) };
+    const warm = await bench.attempt(name, () => bench.load.run(subject.target, WARM_UP_SHAPE, times));
+    if (warm !== undefined) subjects.set(name, subject);
+  }
+  return subjects;
+}
+
+/** Undefined: it failed, which is recorded. */
+export async function measureOnce(
+  bench: Bench,
+  subject: Subject,
+  { name, room, shape: its, behind }: Pick<Case, 'name' | 'room' | 'shape' | 'behind'>,
+  times: LoadTimes,
+): Promise<Sample | undefined> {
+  const label = describeSubject(room, subject.name);
+  const sample = await bench.attempt(`${name}, ${label}`, async () => {
+    const taken = await bench.load.run(onRoute(subject, behind), its, times);
     if (subject.server.process.failure !== undefined) throw new Error(subject.server.process.failure);
     return taken;
   });
-  if (sample === undefined) return false;
-  into.samples.push(sample);
-  const rate = Math.round(sample.msgPerSec).toLocaleString('en-US');
-  bench.say(`  ${subject.name.padEnd(28)} ${sample.cpu[0].cpuUsPerMessage.toFixed(3).padStart(8)} µs  ${rate} msg/s`);
-  return true;
+  if (sample === undefined) return undefined;
+  const rate = Math.round(sample.msgPerSec).toLocaleString('en-US').padStart(11);
+  const load = Math.round(100 * generatorShare(sample));
+  bench.say(`  ${label.padEnd(32)} ${serverCpu(sample).toFixed(3).padStart(9)} µs ${rate} msg/s, load ${load} %`);
+  return sample;
+}
+
+function onRoute({ target }: Subject, behind: Behind) {
+  return { ...target, route: ROUTES[behind] };
 }
 
 function rotate<Item>(items: readonly Item[], by: number): Item[] {

@@ -1,27 +1,56 @@
-/** Starts the servers that are measured, and the ones behind them; each answers when it is ready. */
+/** Starts the servers that are measured, and the ones behind them; each is returned when it is ready. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Behind } from './cases.js';
 import type { LoadProtocol } from './load.js';
-import type { Backends, BenchOptions, Engine, RelayPeer } from './options.js';
 import type { BenchProcess, ProcessGroup } from './process-group.js';
 import { root } from './root.js';
+import { PARTIALS } from './shape.js';
 
 const HOST = '127.0.0.1';
 const READY = /listening on (\S+):(\d+)\b(.*)/;
 const READY_WITHIN_MS = 15_000;
+/** Above the 10,000 connections of a case, so that a server's own bound is not what is measured. */
+const MAX_CONNECTIONS = 12_000;
+/** Of a TCP relay, which opens a second one for each: HAProxy refuses to start when the descriptors would not do. */
+const RELAY_CONNECTIONS = 4_000;
+/**
+ * As HAProxy has it here: no bound on what one backend is given. The default, 1,024, would hold 6,000 of the 8,000 requests of
+ * 500 x 16 back in the gateway's own queue.
+ */
+const MAX_IN_FLIGHT = 8192;
+/** What a backend of the cancel case waits: longer than any client does. */
+const SLOW_MS = 1_000;
 /** Where distributions that build nginx's stream module apart put it; elsewhere it is built in. */
 const NGINX_STREAM_MODULES = [
   '/usr/lib/nginx/modules/ngx_stream_module.so',
   '/usr/lib64/nginx/modules/ngx_stream_module.so',
 ];
 
+export type EngineName = 'io_uring' | 'epoll' | 'portable';
+export type BackendKind = 'ringway' | 'native';
+/** The route of each kind of backend, in every gateway. */
+export const ROUTES: Readonly<Record<Behind, number>> = { echo: 0, stream: 1, slow: 2 };
+
 /** A server that is ready. */
 export interface Server {
   readonly process: BenchProcess;
   readonly host: string;
   readonly port: number;
+  /** What it said when it was ready. */
+  readonly ready: string;
+}
+
+/** Backends by what they do; each gateway knows all of them. */
+export type Backends = Readonly<Partial<Record<Behind, readonly Server[]>>>;
+
+/** How a server is started when something besides its speed is wanted: flags for node, variables, a port for metrics. */
+export interface Launch {
+  readonly nodeFlags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly admin?: boolean;
 }
 
 /** The machine does not let this server run (no io_uring, a peer that is not installed): said, not a failure. */
@@ -29,86 +58,139 @@ export class Unavailable extends Error {}
 
 export class Servers {
   #group: ProcessGroup;
-  #options: BenchOptions;
-  #directory = mkdtempSync(join(tmpdir(), 'ringway-bench-'));
+  #nativeDirectory: string;
+  #launch: Launch;
+  #directory: string;
+  #ownsDirectory: boolean;
   #files = 0;
 
-  constructor(group: ProcessGroup, options: BenchOptions) {
+  constructor(group: ProcessGroup, nativeDirectory: string, launch: Launch = {}, directory?: string) {
     this.#group = group;
-    this.#options = options;
+    this.#nativeDirectory = nativeDirectory;
+    this.#launch = launch;
+    this.#ownsDirectory = directory === undefined;
+    this.#directory = directory ?? mkdtempSync(join(tmpdir(), 'ringway-bench-'));
+  }
+
+  /** The same, starting its Node servers in another way. */
+  launching(launch: Launch): Servers {
+    return new Servers(this.#group, this.#nativeDirectory, launch, this.#directory);
   }
 
   nodeNetEcho(inPlace = false): Promise<Server> {
-    const file = join(root, 'bench', 'peers', 'node-net-echo.mjs');
-    return this.#startReady('node:net echo', process.execPath, [file, ...(inPlace ? ['--in-place'] : [])]);
+    return this.#node('node:net echo', [peer('node-net-echo.mjs'), ...(inPlace ? ['--in-place'] : [])]);
   }
 
-  /** An echo server behind a relay, or an RMP backend behind the gateway. */
-  backend(kind: Backends, protocol: LoadProtocol): Promise<Server> {
-    if (kind === 'native') {
-      const program = join(this.#options.nativeDirectory, 'ringway-echo-backend');
-      return this.#startReady(`native ${protocol} backend`, program, ['--protocol', protocol]);
-    }
-    return protocol === 'plain'
-      ? this.nodeNetEcho()
-      : this.#ringway('ringway backend', ['backend', '--port', '0', '--echo']);
+  bunEcho(): Promise<Server> {
+    return this.#program('Bun echo', 'bun', [peer('bun-echo.mjs')], 'bun is not installed: see https://bun.sh');
   }
 
-  async ringwayEcho(engine: Engine): Promise<Server> {
-    const args = ['echo', '--port', '0', '--engine', engine, '--framing', 'length', ...this.#reactors(engine)];
-    return this.#ringway(`ringway echo on ${engine}`, args, engine);
+  /** The least a server can do in C: the floor. */
+  floorEcho(driver: 'uring' | 'epoll'): Promise<Server> {
+    const program = join(this.#nativeDirectory, `ringway-floor-${driver}`);
+    const missing = `ringway-floor-${driver} is not built: npm run build:native`;
+    return this.#program(`C ${driver} echo`, program, ['--port', '0'], missing);
   }
 
-  async ringwayGateway(engine: Engine, protocol: LoadProtocol, backends: readonly Server[]): Promise<Server> {
-    const reactors = engine === 'portable' ? undefined : this.#options.reactors;
+  ringwayEcho(engine: EngineName, reactors: number | undefined): Promise<Server> {
+    const args = ['echo', '--port', '0', '--engine', engine, '--framing', 'length'];
+    const most = ['--max-connections', String(MAX_CONNECTIONS)];
+    return this.#ringway(`ringway echo on ${engine}`, [...args, ...most, ...reactorArguments(reactors)], engine);
+  }
+
+  /** An echo behind a TCP relay (`plain`), or an RMP backend. */
+  backend(kind: BackendKind, protocol: LoadProtocol, behind: Behind): Promise<Server> {
+    if (behind === 'stream') return this.#nativeBackend('rmp', ['--partials', String(PARTIALS)]);
+    if (behind === 'slow') return this.#nativeBackend('rmp', ['--delay-ms', String(SLOW_MS)]);
+    if (kind === 'native') return this.#nativeBackend(protocol, []);
+    return protocol === 'plain' ? this.nodeNetEcho() : this.#ringwayBackend(['--echo']);
+  }
+
+  ringwayGateway(
+    engine: EngineName,
+    reactors: number | undefined,
+    protocol: LoadProtocol,
+    backends: Backends,
+  ): Promise<Server> {
+    const pools = Object.entries(backends).map(([name, servers]) => [
+      name,
+      { maxInFlight: MAX_IN_FLIGHT, servers: servers.map(({ host, port }) => ({ address: `${host}:${port}` })) },
+    ]);
     const config = {
       engine: reactors === undefined ? engine : { kind: engine, reactors },
-      listeners: [{ host: HOST, port: 0, protocol }],
-      // As HAProxy has it here: no bound on what one backend is given. The default, 1,024, would hold 6,000 of the 8,000
-      // requests of 500 x 16 back in the gateway's own queue.
-      pools: {
-        echo: { maxInFlight: 8192, servers: backends.map(({ host, port }) => ({ address: `${host}:${port}` })) },
-      },
-      routes: [{ route: 0, pool: 'echo' }],
+      listeners: [{ host: HOST, port: 0, protocol, maxConnections: MAX_CONNECTIONS }],
+      pools: Object.fromEntries(pools),
+      routes: Object.keys(backends).map((pool) => ({ route: ROUTES[pool as Behind], pool })),
+      ...(this.#launch.admin ? { admin: { port: 0 } } : {}),
     };
     const file = this.#write('gateway.json', JSON.stringify(config, null, 2));
     return this.#ringway(`ringway gateway on ${engine}`, ['start', '--config', file], engine);
   }
 
+  nodeNetGateway(protocol: LoadProtocol, backends: Backends): Promise<Server> {
+    const routes = Object.entries(backends).map(([name, servers]) => {
+      const addresses = servers.map(({ host, port }) => `${host}:${port}`).join(',');
+      return `--route=${ROUTES[name as Behind]}=${addresses}`;
+    });
+    const bounds = ['--max-in-flight', String(MAX_IN_FLIGHT), '--max-connections', String(MAX_CONNECTIONS)];
+    const args = [peer('node-net-gateway.mjs'), '--protocol', protocol, ...bounds, ...routes];
+    return this.#node('node:net gateway', args);
+  }
+
   /** A TCP relay in one thread, from its template in bench/peers/. */
-  async relayPeer(peer: RelayPeer, backends: readonly Server[]): Promise<Server> {
+  async tcpRelay(name: 'haproxy' | 'nginx', backends: readonly Server[]): Promise<Server> {
     const port = await freePort();
     const fill = (template: string) => this.#fill(template, port, backends);
     const program =
-      peer === 'haproxy'
+      name === 'haproxy'
         ? this.#group.start('haproxy', 'haproxy', ['-db', '-f', fill('haproxy.cfg')])
         : this.#group.start('nginx', 'nginx', ['-c', fill('nginx.conf')]);
-    await answersAt(program, port, peer);
-    return { process: program, host: HOST, port };
+    await answersAt(program, port, name);
+    return { process: program, host: HOST, port, ready: name };
   }
 
   removeFiles(): void {
-    rmSync(this.#directory, { recursive: true, force: true });
+    if (this.#ownsDirectory) rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  #reactors(engine: Engine): string[] {
-    const { reactors } = this.#options;
-    return reactors === undefined || engine === 'portable' ? [] : ['--reactors', String(reactors)];
+  #nativeBackend(protocol: LoadProtocol, args: readonly string[]): Promise<Server> {
+    const program = join(this.#nativeDirectory, 'ringway-echo-backend');
+    return this.#startReady(`native ${protocol} backend`, program, ['--protocol', protocol, ...args]);
   }
 
-  async #ringway(name: string, args: readonly string[], engine?: Engine): Promise<Server> {
-    return this.#startReady(name, process.execPath, [join(root, 'bin', 'ringway'), ...args], engine);
+  #ringwayBackend(args: readonly string[]): Promise<Server> {
+    return this.#ringway('ringway backend', ['backend', '--port', '0', ...args]);
+  }
+
+  #ringway(name: string, args: readonly string[], engine?: EngineName): Promise<Server> {
+    return this.#node(name, [join(root, 'bin', 'ringway'), ...args], engine);
+  }
+
+  #node(name: string, args: readonly string[], engine?: EngineName): Promise<Server> {
+    return this.#startReady(name, process.execPath, [...(this.#launch.nodeFlags ?? []), ...args], engine);
+  }
+
+  async #program(name: string, command: string, args: readonly string[], missing: string): Promise<Server> {
+    if (command.includes('/') && !existsSync(command)) throw new Unavailable(missing);
+    try {
+      return await this.#startReady(name, command, args);
+    } catch (error) {
+      if (/ENOENT/.test((error as Error).message)) throw new Unavailable(missing);
+      throw error;
+    }
   }
 
   /** With `engine`, the ready line must name it as the driver that really runs. */
-  async #startReady(name: string, command: string, args: readonly string[], engine?: Engine): Promise<Server> {
-    const started = this.#group.start(name, command, args);
+  async #startReady(name: string, command: string, args: readonly string[], engine?: EngineName): Promise<Server> {
+    const started = this.#group.start(name, command, args, this.#launch.env);
     let ready: RegExpMatchArray;
     try {
       ready = await started.line(READY, READY_WITHIN_MS);
     } catch (error) {
       await started.stop();
-      if (/ERR_ENGINE_UNAVAILABLE|engine .*(unavailable|cannot run)/i.test(started.stderr)) {
+      if (
+        /ERR_ENGINE_UNAVAILABLE|engine .*(unavailable|cannot run)|io_uring.*(not allowed|refused)/i.test(started.stderr)
+      ) {
         throw new Unavailable(`${name}: ${started.stderr.split('\n')[0]}`);
       }
       throw error;
@@ -118,13 +200,15 @@ export class Servers {
       await started.stop();
       throw new Error(`${name}: asked for ${engine}, but the ready line says ${driver ?? 'nothing'}: ${ready[0]}`);
     }
-    return { process: started, host: ready[1].replace(/^.*\/\/|[[\]]/g, ''), port: Number(ready[2]) };
+    const host = ready[1].split('//').at(-1)!.replace(/[[\]]/g, '');
+    return { process: started, host, port: Number(ready[2]), ready: ready[0] };
   }
 
   #fill(template: string, port: number, backends: readonly Server[]): string {
     const values: Record<string, string> = {
       host: HOST,
       port: String(port),
+      connections: String(RELAY_CONNECTIONS),
       backend1: `${backends[0].host}:${backends[0].port}`,
       backend2: `${backends[1].host}:${backends[1].port}`,
       directory: this.#directory,
@@ -132,7 +216,7 @@ export class Servers {
         .map((file) => `load_module ${file};`)
         .join('\n'),
     };
-    const text = readFileSync(join(root, 'bench', 'peers', `${template}.template`), 'utf8');
+    const text = readFileSync(peer(`${template}.template`), 'utf8');
     return this.#write(
       template,
       text.replace(/\{\{(\w+)\}\}/g, (_, name: string) => values[name]),
@@ -140,10 +224,18 @@ export class Servers {
   }
 
   #write(name: string, text: string): string {
-    const file = join(this.#directory, `${++this.#files}-${name}`);
+    const file = join(this.#directory, `${process.hrtime.bigint()}-${++this.#files}-${name}`);
     writeFileSync(file, text);
     return file;
   }
+}
+
+function peer(file: string): string {
+  return join(root, 'bench', 'peers', file);
+}
+
+function reactorArguments(reactors: number | undefined): string[] {
+  return reactors === undefined ? [] : ['--reactors', String(reactors)];
 }
 
 /** HAProxy and nginx cannot be asked which port they got. */
@@ -158,19 +250,18 @@ function freePort(): Promise<number> {
 }
 
 /** They say nothing when they are ready either. */
-async function answersAt(program: BenchProcess, port: number, peer: RelayPeer): Promise<void> {
+async function answersAt(program: BenchProcess, port: number, name: 'haproxy' | 'nginx'): Promise<void> {
   const endMs = performance.now() + READY_WITHIN_MS;
   while (!(await accepts(port))) {
-    if (/ENOENT/.test(program.stderr)) throw new Unavailable(notInstalled(peer));
+    if (/ENOENT/.test(program.stderr)) throw new Unavailable(notInstalled(name));
     if (program.failure !== undefined) throw new Error(program.failure);
-    if (performance.now() > endMs) throw new Error(`${peer} does not listen on ${port}: ${program.stderr}`);
+    if (performance.now() > endMs) throw new Error(`${name} does not listen on ${port}: ${program.stderr}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-function notInstalled(peer: RelayPeer): string {
-  const packages = peer === 'nginx' ? 'nginx libnginx-mod-stream' : peer;
-  return `${peer} is not installed: apt-get install ${packages}`;
+function notInstalled(name: 'haproxy' | 'nginx'): string {
+  return `${name} is not installed: npm run bench -- --install-peers`;
 }
 
 function accepts(port: number): Promise<boolean> {

@@ -1,72 +1,37 @@
-/** The lines as text. */
-import type { Comparison, IdleLine, Line } from './report.js';
+/** A table as text for the terminal and as Markdown for the report. */
 
-const HEADINGS = [
-  '',
-  'CPU-µs/msg',
-  'lowest–highest',
-  'against',
-  'ratio',
-  'limit',
-  '',
-  'msg/s',
-  'p50 µs',
-  'p99 µs',
-  'backends',
-  'load',
-];
-const IDLE_HEADINGS = ['', 'added MB', 'bytes each', 'limit', '', 'after one message each, MB'];
-
-/** One block per row of the bench. */
-export function renderLines(lines: readonly Line[]): string {
-  const rows = [...new Set(lines.map(({ row }) => row))];
-  return rows
-    .map((row) => `${row}\n${grid([HEADINGS, ...lines.filter((one) => one.row === row).flatMap(cells)])}`)
-    .join('\n');
+export interface Table {
+  readonly title: string;
+  /** A sentence below the title. */
+  readonly note?: string;
+  readonly headings: readonly string[];
+  readonly rows: readonly (readonly string[])[];
 }
 
-export function renderIdle(lines: readonly IdleLine[]): string {
-  if (lines.length === 0) return '';
-  const megabytes = (bytes: number | undefined) => (bytes === undefined ? '' : (bytes / 1e6).toFixed(1));
-  const body = lines.map((one) => [
-    one.server,
-    megabytes(one.addedBytes),
-    Math.round(one.addedPerConnection).toString(),
-    megabytes(one.limitBytes),
-    one.verdict ?? '',
-    megabytes(one.touchedBytes),
-  ]);
-  return `${lines[0].row}\n${grid([IDLE_HEADINGS, ...body])}`;
+/** Names to the left, numbers to the right. */
+export function renderText({ title, note, headings, rows }: Table): string {
+  const all = [headings, ...rows];
+  const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column].length)));
+  const cell = (text: string, column: number) =>
+    isText(rows, column) ? text.padEnd(widths[column]) : text.padStart(widths[column]);
+  const lines = all.map((row) => `  ${row.map(cell).join('  ').trimEnd()}`);
+  return `${[title, ...(note === undefined ? [] : [`  ${note}`]), ...lines].join('\n')}\n`;
 }
 
-/** A server's own line, and one more for each further comparison. */
-function cells(line: Line): string[][] {
-  const [first, ...more] = line.comparisons;
-  const own = [
-    line.server,
-    cpu(line.cpuUsPerMessage),
-    `${cpu(line.cpuLowest)}–${cpu(line.cpuHighest)}`,
-    ...comparison(first),
-    Math.round(line.msgPerSec).toLocaleString('en-US'),
-    Math.round(line.p50Us).toLocaleString('en-US'),
-    Math.round(line.p99Us).toLocaleString('en-US'),
-    line.backendsCpuUsPerMessage === undefined ? '' : cpu(line.backendsCpuUsPerMessage),
-    cpu(line.loadCpuUsPerMessage),
-  ];
-  return [own, ...more.map((one) => ['', '', '', ...comparison(one), '', '', '', '', ''])];
+export function renderMarkdown({ title, note, headings, rows }: Table): string {
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  const rule = headings.map((_, column) => (isText(rows, column) ? '---' : '---:'));
+  const head = [`### ${title}`, '', ...(note === undefined ? [] : [note, ''])];
+  return `${[...head, line(headings), line(rule), ...rows.map(line)].join('\n')}\n`;
 }
 
-function comparison(one: Comparison | undefined): string[] {
-  if (one === undefined) return ['', '', '', ''];
-  return [one.against, one.ratio.toFixed(2), one.limit?.toFixed(2) ?? '', one.verdict ?? ''];
+function isText(rows: readonly (readonly string[])[], column: number): boolean {
+  return rows.some((row) => /^[A-Za-z]/.test(row[column]));
 }
 
-const cpu = (microseconds: number): string => microseconds.toFixed(microseconds < 1 ? 3 : 2);
-
-/** The first column and what is compared with to the left, numbers to the right. */
-function grid(rows: readonly string[][]): string {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const text = (cell: string, column: number) =>
-    column === 0 || rows[0][column] === 'against' ? cell.padEnd(widths[column]) : cell.padStart(widths[column]);
-  return rows.map((row) => `  ${row.map(text).join('  ').trimEnd()}\n`).join('');
+/** Three significant figures, or whole numbers with commas. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return '';
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US');
+  return value.toFixed(Math.abs(value) < 1 ? 3 : Math.abs(value) < 10 ? 2 : 1);
 }

@@ -1,0 +1,302 @@
+import { describe, expect, test } from 'vitest';
+import { cpuChart, escapeXml, goalChart, latencyChart } from '../../bench/chart.js';
+import { compareResults, compareSamples, comparisonTables, differencesOfMachines } from '../../bench/compare.js';
+import { judgeGoals } from '../../bench/goals.js';
+import type { MemorySeries } from '../../bench/memory.js';
+import {
+  addedLatencyTable,
+  caseTables,
+  generatorWasTheLimit,
+  memoryTable,
+  renderAll,
+  warnings,
+} from '../../bench/report.js';
+import { markdownReport } from '../../bench/save.js';
+import { figure, renderMarkdown, renderText } from '../../bench/table.js';
+import { results, sample, series } from '../support/bench-results.js';
+
+const memory: MemorySeries = {
+  ...{ subject: 'io_uring', connections: 10_000, touchedBytes: [9e6], kernelBytes: [60e6], socketBufferBytes: [0] },
+  addedBytes: [7e6, 5e6, 6e6],
+};
+
+describe('goals', () => {
+  const measured = [
+    series('echo-500x1', 'io_uring', [5, 5.1, 4.9]),
+    series('echo-500x1', 'epoll', [6.4, 6.5, 6.6]),
+    series('echo-500x1', 'node:net', [10, 10.2, 9.9]),
+    series('echo-500x1', 'c-io_uring', [4, 4, 4]),
+    series('echo-10000x1', 'io_uring', [7, 7, 7]),
+    series('echo-10000x1', 'c-io_uring', [5.6, 5.6, 5.6]),
+  ];
+  const find = (row: string, subject: string, against?: string) =>
+    judgeGoals(measured, [memory]).find(
+      (one) => one.row === row && one.subject === subject && (!against || one.against === against),
+    );
+
+  test('the aim, what must be, or neither', () => {
+    expect(find('echo 500 × 1', 'io_uring', 'node:net')).toMatchObject({
+      value: 0.5,
+      must: 0.6,
+      aim: 0.5,
+      verdict: 'aim met',
+    });
+    expect(find('echo 500 × 1', 'epoll', 'node:net')).toMatchObject({ value: 0.65, verdict: 'MISSED' });
+    expect(find('echo 500 × 1', 'io_uring', 'c-io_uring')).toMatchObject({ value: 1.25, verdict: 'must met' });
+  });
+
+  test('growth is a ratio of ratios', () => {
+    const grown = find('CPU per message at 10,000 connections over 500', 'io_uring');
+    expect(grown?.value).toBeCloseTo(7 / 5 / (5.6 / 4));
+    expect(grown?.verdict).toBe('aim met');
+  });
+
+  test('memory is a number of bytes, of each connection and of all', () => {
+    expect(find('bytes per idle connection', 'io_uring')).toMatchObject({ value: 600, verdict: 'must met' });
+    expect(find('MB of 10,000 idle connections', 'io_uring')).toMatchObject({ value: 6e6, verdict: 'must met' });
+  });
+
+  test('what was not measured is not judged', () => {
+    expect(judgeGoals([measured[0]], [])).toEqual([]);
+  });
+
+  test('rmp gateways are compared with a portable one that speaks rmp', () => {
+    const relay = [
+      series('relay-500x1', 'io_uring:rmp', [4]),
+      series('relay-500x1', 'portable:rmp', [10]),
+      series('relay-500x1', 'portable', [1]),
+    ];
+    expect(judgeGoals(relay, [])).toMatchObject([{ against: 'portable:rmp', value: 0.4, verdict: 'must met' }]);
+  });
+});
+
+describe('tables', () => {
+  test('medians and spread of a case, user and system apart', () => {
+    const [table] = caseTables(results([series('echo-500x1', 'io_uring', [5, 4, 6])]));
+    const row = Object.fromEntries(table.headings.map((heading, index) => [heading, table.rows[0][index]]));
+    expect(table.title).toBe('echo-500x1: 500 × 1, 64 B');
+    expect(row).toMatchObject({
+      server: 'ringway io_uring',
+      'CPU-µs/msg': '5.00',
+      'lowest–highest': '4.00–6.00',
+      user: '1.00',
+    });
+    expect(row).toMatchObject({
+      system: '4.00',
+      'msg/s': '100,000',
+      'p50 µs': '50.0',
+      'p99.9': '400',
+      max: '800',
+      load: '50 %',
+    });
+  });
+
+  test('backends have their own column', () => {
+    const withBackends = [
+      sample(5, {
+        cpu: [
+          { userUs: 1e5, systemUs: 1e5 },
+          { userUs: 5e4, systemUs: 0 },
+          { userUs: 0, systemUs: 5e4 },
+        ],
+      }),
+    ];
+    const [table] = caseTables(results([{ case: 'relay-500x1', subject: 'haproxy', samples: withBackends }]));
+    expect(table.rows[0][table.headings.indexOf('backends')]).toBe('1.00');
+  });
+
+  test('added latency is with minus without', () => {
+    const table = addedLatencyTable(
+      results([series('relay-1x1', 'io_uring', [5]), series('relay-1x1', 'direct', [2])]),
+    );
+    expect(table?.rows).toEqual([['one lone client', 'gateway io_uring, plain', '30.0', '60.0', '120', '240']]);
+    expect(addedLatencyTable(results([series('relay-1x1', 'io_uring', [5])]))).toBeUndefined();
+  });
+
+  test('memory per connection, the kernel’s halved for its two ends', () => {
+    expect(memoryTable([memory])?.rows[0]).toEqual(['ringway io_uring', '600', '900', '3,000', '0', '6.0']);
+    expect(memoryTable([])).toBeUndefined();
+  });
+
+  test('as text the numbers stand to the right, as Markdown bars are escaped', () => {
+    const table = {
+      title: 'a title',
+      headings: ['name', 'n'],
+      rows: [
+        ['a|b', '1'],
+        ['c', '100'],
+      ],
+    };
+    expect(renderText(table)).toBe('a title\n  name    n\n  a|b     1\n  c     100\n');
+    expect(renderMarkdown(table)).toBe('### a title\n\n| name | n |\n| --- | ---: |\n| a\\|b | 1 |\n| c | 100 |\n');
+    expect([0.1234, 1.234, 12.34, 1234.5, Number.NaN].map(figure)).toEqual(['0.123', '1.23', '12.3', '1,235', '']);
+  });
+});
+
+describe('warnings', () => {
+  test('the generator was the limit when its core was full and the server’s was not', () => {
+    expect(generatorWasTheLimit([sample(5, { generatorUs: 990_000 })])).toBe(true);
+    expect(generatorWasTheLimit([sample(9.5, { generatorUs: 990_000 })])).toBe(false);
+    expect(generatorWasTheLimit([sample(5, { generatorUs: 700_000 })])).toBe(false);
+  });
+
+  test('a busy machine, a rate that was not reached, a generator that was late', () => {
+    const base = results([]);
+    const arrivals = [
+      {
+        case: 'echo-arrivals',
+        subject: 'io_uring',
+        share: 0.8,
+        capacityOf: 'io_uring',
+        ratePerSec: 120_000,
+        samples: [sample(5)],
+      },
+      {
+        case: 'echo-arrivals',
+        subject: 'epoll',
+        share: 0.5,
+        capacityOf: 'epoll',
+        ratePerSec: 100_000,
+        samples: [sample(5, { latenessP99Us: 150 })],
+      },
+    ];
+    const found = warnings(results([], { machine: { ...base.machine, load: 3 }, arrivals }));
+    expect(found).toHaveLength(3);
+    expect(found[0]).toContain('busy');
+    expect(found[1]).toContain('only 83 %');
+    expect(found[2]).toContain('late');
+    expect(warnings(base)).toEqual([]);
+  });
+});
+
+describe('the report', () => {
+  const whole = results([series('echo-500x1', 'io_uring', [5]), series('echo-500x1', 'node:net', [10])], {
+    arrivals: [
+      {
+        case: 'echo-arrivals',
+        subject: 'io_uring',
+        share: 0.5,
+        capacityOf: 'io_uring',
+        ratePerSec: 1e5,
+        samples: [sample(5)],
+      },
+    ],
+    memory: [memory],
+    inside: [
+      {
+        case: 'echo-500x1',
+        subject: 'io_uring',
+        msgPerSec: 1,
+        system: { tool: 'perf', callsPerMessage: 2, switchesPerMessage: 0.5, byName: { read: 1 } },
+      },
+    ],
+    notes: ['a peer: not installed'],
+  });
+
+  test('says machine, settings, what was left out, and counts goals', () => {
+    const text = renderAll(whole);
+    for (const part of [
+      'a processor, 2 cores',
+      'haproxy 2.6, nginx not installed',
+      'commit abc1234',
+      'left out: a peer',
+    ]) {
+      expect(text).toContain(part);
+    }
+    expect(text).toContain('goals: 1 reached the aim, 2 what they must, 0 missed');
+  });
+
+  test('is Markdown with its charts', () => {
+    const markdown = markdownReport(whole, ['x.svg']);
+    expect(markdown).toContain('![x.svg](x.svg)');
+    expect(markdown).toContain('| ringway io_uring | 5.00 |');
+    expect(markdown).toContain('- a peer: not installed');
+  });
+
+  test('charts are well-formed: every value drawn, markup escaped', () => {
+    const charts = [cpuChart(whole), latencyChart(whole), goalChart(judgeGoals(whole.series, whole.memory))];
+    for (const chart of charts) {
+      expect(chart).toMatch(/^<svg [^>]*>.*<\/svg>\n$/s);
+      expect(chart).not.toMatch(/NaN|undefined|Infinity/);
+    }
+    expect(charts[0].match(/<rect [^>]*fill="#4477aa"/g)).toHaveLength(3);
+    expect(escapeXml('<a & "b">')).toBe('&lt;a &amp; &quot;b&quot;&gt;');
+  });
+});
+
+describe('comparing two runs', () => {
+  const before = [5.0, 5.1, 4.9, 5.05, 4.95];
+
+  test('a change beyond the noise, in either direction', () => {
+    expect(
+      compareSamples(
+        before,
+        before.map((one) => one * 0.8),
+      ),
+    ).toMatchObject({ change: 'better', ratio: 0.8 });
+    expect(
+      compareSamples(
+        before,
+        before.map((one) => one * 1.2),
+      ).change,
+    ).toBe('worse');
+  });
+
+  test('overlapping samples, a change below 2 %, or one no larger than what peers moved are none', () => {
+    expect(compareSamples(before, [4.9, 5.2, 5.0, 4.85, 5.15]).change).toBe('same');
+    expect(compareSamples([1, 1.001, 1.002, 1.003], [1.01, 1.011, 1.012, 1.013]).change).toBe('same');
+    expect(
+      compareSamples(
+        before,
+        before.map((one) => one * 1.2),
+        1.25,
+      ).change,
+    ).toBe('same');
+  });
+
+  test('three against three is a guess, one against one nothing', () => {
+    expect(compareSamples([5, 5.1, 4.9], [4, 4.1, 3.9]).change).toBe('better?');
+    expect(compareSamples([5, 5.1, 4.9], [4, 5.05, 3.9]).change).toBe('same');
+    expect(compareSamples([5], [4]).change).toBe('too few rounds');
+  });
+
+  test('two runs of the same code seldom differ', () => {
+    let seed = 1;
+    const random = () => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647;
+    const run = () => Array.from({ length: 5 }, () => 5 * (1 + 0.1 * (random() + random() - 1)));
+    const changes = Array.from({ length: 100 }, () => compareSamples(run(), run()).change);
+    expect(changes.filter((change) => change !== 'same').length / 100).toBeLessThan(0.1);
+    const found = Array.from(
+      { length: 100 },
+      () =>
+        compareSamples(
+          run(),
+          run().map((one) => one * 0.8),
+        ).change,
+    );
+    expect(found.filter((change) => change === 'better').length / 100).toBeGreaterThan(0.9);
+  });
+
+  test('only our own servers are judged, against how far the peers moved', () => {
+    const a = results([series('echo-500x1', 'io_uring', before), series('echo-500x1', 'node:net', before)]);
+    const slower = before.map((one) => one * 1.3);
+    const b = results([series('echo-500x1', 'io_uring', slower), series('echo-500x1', 'node:net', slower)]);
+    const compared = compareResults(a, b);
+    expect(compared.map(({ subject, measure, change }) => [subject, measure, change])).toEqual([
+      ['io_uring', 'CPU-µs/msg', 'same'],
+      ['io_uring', 'p50 µs', 'same'],
+      ['io_uring', 'p99 µs', 'same'],
+    ]);
+    const alone = compareResults(results([a.series[0]]), results([b.series[0]]));
+    expect(alone.every(({ change }) => change === 'worse')).toBe(true);
+    expect(comparisonTables(alone)[0].title).toBe('changed beyond the noise: 3 of 3');
+  });
+
+  test('another machine is said', () => {
+    const a = results([]);
+    expect(differencesOfMachines(a, a)).toEqual([]);
+    expect(differencesOfMachines(a, { ...a, machine: { ...a.machine, kernel: '6.2' } })).toEqual([
+      'kernel: 6.1 and 6.2',
+    ]);
+  });
+});
