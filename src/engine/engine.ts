@@ -209,7 +209,7 @@ export interface Engine {
   connect(options: ConnectOptions, handler: Handler): Connection;
   /**
    * Makes the bytes of the frame being delivered outlive the call. Frames of one batch share a slab of at most 16 KB (one
-   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own.
+   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own. Bytes from elsewhere are copied.
    */
   keep(bytes: Uint8Array, start: number, end: number): Kept;
   /** Monotonic milliseconds, read once per turn: cheap. */

@@ -93,6 +93,11 @@ export class Relay implements LinkEvents {
     this.#wheel.advance(options.engine.now(), () => {});
   }
 
+  /** Deadlines armed: one for each open task. */
+  get deadlines(): number {
+    return this.#wheel.size;
+  }
+
   setRoute(route: number, pool: Pool, orderBy: RouteConfig['orderBy']): void {
     while (this.#routes.length <= route) this.#routes.push(undefined);
     if (!this.#pools.includes(pool)) this.#pools.push(pool);
@@ -234,6 +239,8 @@ export class Relay implements LinkEvents {
     else judge(link, status, now - table.time(slot, Time.sent), now);
     if (!(refused && this.#retry(slot, pool, backend.index, now))) {
       const owner = table.ownerOf(slot)!;
+      // Of this attempt alone: an earlier one, or a part of this one, may have been executed.
+      if (refused && table.has(slot, Mark.everSent)) flags &= ~Flag.notExecuted;
       this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, now);
       owner.answer(slot, status, flags, bytes, start, end);
     }
@@ -268,7 +275,7 @@ export class Relay implements LinkEvents {
     if (!unsent) table.mark(slot, Mark.everSent);
     const repeatable = unsent || table.has(slot, Flag.idempotent);
     if (repeatable && this.#mayRetry(slot, pool, now)) {
-      if (this.#resend(slot, pool, link.backend.index, now)) return;
+      if (this.#sendKept(slot, pool, link.backend.index, now)) return;
       if (this.#hasRoom(table.ownerOf(slot), this.#length(slot))) {
         this.#wait(slot, pool.queueFor(this.#length(slot)).front);
         return;
@@ -340,7 +347,7 @@ export class Relay implements LinkEvents {
   }
 
   #retry(slot: number, pool: Pool, exclude: number, now: number): boolean {
-    return this.#mayRetry(slot, pool, now) && this.#resend(slot, pool, exclude, now);
+    return this.#mayRetry(slot, pool, now) && this.#sendKept(slot, pool, exclude, now);
   }
 
   #mayRetry(slot: number, pool: Pool, now: number): boolean {
@@ -353,24 +360,16 @@ export class Relay implements LinkEvents {
     return false;
   }
 
-  #resend(slot: number, pool: Pool, exclude: number, now: number): boolean {
-    if (!this.#sendKept(slot, pool, exclude, now)) return false;
-    this.counters.retries++;
-    return true;
-  }
-
   #sendKept(slot: number, pool: Pool, exclude: number, now: number): boolean {
     const { table } = this;
+    const { words } = table;
     const bytes = table.bytesOf(slot)!;
-    return this.#send(
-      slot,
-      pool,
-      now,
-      exclude,
-      bytes,
-      table.words[slot + Word.keptStart],
-      table.words[slot + Word.keptEnd],
-    );
+    const attempts = words[slot + Word.attempts];
+    if (!this.#send(slot, pool, now, exclude, bytes, words[slot + Word.keptStart], words[slot + Word.keptEnd]))
+      return false;
+    // Also one that waited for its further attempt; not one that was refused instead.
+    if (attempts > 0 && table.words[slot + Word.attempts] > attempts) this.counters.retries++;
+    return true;
   }
 
   // Waiting.
@@ -421,9 +420,12 @@ export class Relay implements LinkEvents {
     this.queued--;
     this.queuedBytes -= this.#length(slot);
     const owner = table.ownerOf(slot);
-    if (owner === undefined) return;
-    owner.queuedTasks--;
-    owner.queueRoom();
+    if (owner !== undefined) {
+      owner.queuedTasks--;
+      // Who was stopped by the queue of all waits for room in that one.
+      if (this.#stopped.size === 0 || !this.#stopped.has(owner)) owner.queueRoom();
+    }
+    this.#resumeStopped();
   }
 
   /** Of the payload kept. */
@@ -442,7 +444,6 @@ export class Relay implements LinkEvents {
     this.#pumpQueue(pool, pool.queue);
     this.#pumpQueue(pool, pool.bulkQueue);
     this.#pumping = false;
-    this.#resumeStopped();
   }
 
   /** Sends what waits, in order, until no backend takes more. A loop, also when a task that ends makes way for another. */
@@ -481,7 +482,8 @@ export class Relay implements LinkEvents {
   };
 
   #refuse(slot: number, status: number, why: Uint8Array): void {
-    this.#finish(slot, Outcome.refused, status, Flag.notExecuted, why);
+    const flags = this.table.has(slot, Mark.everSent) ? 0 : Flag.notExecuted;
+    this.#finish(slot, Outcome.refused, status, flags, why);
   }
 
   #cancelSilently(slot: number): void {

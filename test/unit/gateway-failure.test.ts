@@ -1,6 +1,7 @@
 // Links that break, deadlines, retries and waiting. On the fake engine.
 import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
+import { encodeHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { GatewayWorld, takeFrames } from '../support/gateway-world.js';
@@ -124,6 +125,37 @@ describe('retries', () => {
     expect(takeFrames(client)).toEqual([
       expect.objectContaining({ arg: 42, flags: Flag.notExecuted, payload: Buffer.from('busy') }),
     ]);
+  });
+
+  test('a refusal after an attempt that may have been executed is not passed on as not-executed', async () => {
+    const world = await GatewayWorld.start({ pools: TWO });
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent });
+    world.server(0).peer.rst();
+    world.engine.settle();
+    expect(refuse(world, 1)).toBe(1);
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.UNAVAILABLE, flags: 0 })]);
+  });
+
+  test('nor is one after a part of the answer', async () => {
+    const world = await GatewayWorld.start({ pools: TWO });
+    const client = world.client();
+    world.send(client, { id: 1 });
+    const [{ frame, peer }] = world.requests(0);
+    world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.more });
+    world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.notExecuted, arg: Status.UNAVAILABLE });
+    expect(takeFrames(client).map(({ flags }) => flags)).toEqual([Flag.more, 0]);
+  });
+
+  test('a request too long for the backend it is sent to again may have been executed by the first', async () => {
+    const world = await GatewayWorld.start({ pools: TWO });
+    const hello = encodeHello({ features: 0, maxFrameLength: 3, streamWindow: 0 });
+    world.send(world.server(1).peer, { kind: Kind.hello, payload: hello });
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent, payload: 'long' });
+    world.server(0).peer.rst();
+    world.engine.settle();
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.INVALID_ARGUMENT, flags: 0 })]);
   });
 
   test('with one backend the refusal is passed on', async () => {
@@ -270,6 +302,7 @@ describe('waiting', () => {
     world.engine.advance(500);
     world.echo(world.requests());
     expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.OK })]);
+    expect(world.stats.events.retries).toBe(1);
   });
 });
 

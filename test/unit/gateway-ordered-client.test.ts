@@ -173,6 +173,22 @@ describe.each(['plain', 'lines'] as const)('%s client', (protocol) => {
     expect(take(b)).toHaveLength(20);
   });
 
+  test('who was stopped by the queue of all is not read again because one of its own tasks left it', async () => {
+    const options = { pools: [{ maxInFlight: 1 }], config: { maxQueuedTotal: 10 } };
+    const world = await start(protocol, { maxQueuedPerClient: 100 }, options);
+    const client = world.client();
+    const twenty = Buffer.concat(Array.from({ length: 20 }, (_, i) => encode(String(i))));
+    client.send(twenty);
+    client.send(twenty);
+    world.engine.settle();
+    expect(world.stats.queued).toBeGreaterThan(10);
+    const queued = world.stats.queued;
+    world.echo(world.requests());
+    expect(world.stats.queued).toBe(queued - 1);
+    for (let round = 0; round < 40; round++) world.echo(world.requests());
+    expect(take(client)).toHaveLength(40);
+  });
+
   test('no more than maxPipelined are unanswered', async () => {
     const world = await start(protocol, {}, { pools: [{ maxInFlight: 10_000 }] });
     const client = world.client();
