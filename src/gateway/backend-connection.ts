@@ -64,6 +64,8 @@ const NO_BYTES = new Uint8Array(0);
 
 export class BackendConnection implements TaskCarrier {
   readonly backend: Backend;
+  /** In `TaskTable.carriers`. */
+  readonly place: number;
   /** Carries the frames over `bulkFrameBytes`. */
   readonly bulk: boolean;
   connection: Connection | undefined;
@@ -86,8 +88,6 @@ export class BackendConnection implements TaskCarrier {
   #framesAtPing = -1;
 
   readonly #table: TaskTable;
-  /** In `TaskTable.carriers`. */
-  readonly #place: number;
   readonly #events: LinkEvents;
   readonly #ids = new LinkIds();
   readonly #maxFrameLength: number;
@@ -104,7 +104,7 @@ export class BackendConnection implements TaskCarrier {
     this.bulk = bulk;
     this.#maxFrameLength = maxFrameLength;
     this.#table = table;
-    this.#place = table.carriers.add(this);
+    this.place = table.carriers.add(this);
     this.#events = events;
     // With a small maxInFlight the ids of a hung backend would otherwise take every place before the link is replaced.
     this.#maxAbandoned = Math.max(1, Math.min(limits.maxAbandonedIds, backend.maxInFlight >> 2));
@@ -142,7 +142,7 @@ export class BackendConnection implements TaskCarrier {
   /** `budgetMs` is what remains; the backend is never told 0, which would mean its own default. */
   sendTask(slot: number, now: number, bytes: Uint8Array, start: number, end: number): void {
     const table = this.#table;
-    table.words[slot + Word.carrier] = this.#place;
+    table.words[slot + Word.carrier] = this.place;
     table.setTime(slot, Time.sent, now);
     this.lastUsedMs = now;
     if (!table.has(slot, Flag.noReply)) this.backend.outstanding++;
@@ -261,7 +261,7 @@ export class BackendConnection implements TaskCarrier {
         continue;
       this.#events.lost(this, lost[i], table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel);
     }
-    table.carriers.remove(this.#place);
+    table.carriers.remove(this.place);
     this.#events.linkClosed(this, info, lost.length);
   }
 
@@ -418,7 +418,7 @@ export class BackendConnection implements TaskCarrier {
       const slot = this.#waiting[i];
       if (
         table.words[slot + Word.generation] === this.#waiting[i + 1] &&
-        table.words[slot + Word.carrier] === this.#place
+        table.words[slot + Word.carrier] === this.place
       )
         slots.push(slot);
     }

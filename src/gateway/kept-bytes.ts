@@ -11,6 +11,11 @@ export class KeptBytes {
   #newest: Uint8Array | undefined;
   #newestPlace = NO_PLACE;
 
+  /** Slabs that some task has bytes in. */
+  get size(): number {
+    return this.#slabs.size;
+  }
+
   /** The place of `bytes`, with one user more. */
   hold(bytes: Uint8Array): number {
     if (bytes !== this.#newest) this.#add(bytes);

@@ -15,6 +15,11 @@ export class Places<T> {
     return place;
   }
 
+  /** Items that have a place. */
+  get size(): number {
+    return this.#items.length - this.#free.length;
+  }
+
   /** Undefined for NO_PLACE. */
   at(place: number): T | undefined {
     return place === NO_PLACE ? undefined : this.#items[place];

@@ -1,0 +1,215 @@
+/**
+ * Faults that a gateway like this one could have, each one edit of one line of its sources. The suite plants them one by one in a
+ * copy, and the simulation must find every one.
+ */
+export interface Fault {
+  readonly name: string;
+  /** Below src/gateway/. */
+  readonly file: string;
+  /** Stands there exactly once. */
+  readonly find: string;
+  readonly replace: string;
+  /** The sentence with which it has to be found. */
+  readonly finds: RegExp;
+}
+
+export const FAULTS: readonly Fault[] = [
+  {
+    name: 'an id is used again before its final response',
+    file: 'link-ids.ts',
+    find: 'this.#freeAt = (this.#freeAt + 1) & (this.#free.length - 1);',
+    replace: '',
+    finds: /^an id is not used again before its final response/,
+  },
+  {
+    name: 'a slot is freed twice',
+    file: 'task-table.ts',
+    find: 'this.#free[this.#freeCount++] = slot;',
+    replace: 'this.#free[this.#freeCount++] = slot; this.#free[this.#freeCount++] = slot;',
+    finds: /^slots in use are those of tasks/,
+  },
+  {
+    name: "a backend's credit is leaked with each late answer",
+    file: 'backend-connection.ts',
+    find: 'this.backend.outstanding--;\n    this.#events.linkRoom(this);',
+    replace: 'this.#events.linkRoom(this);',
+    finds: /has in flight is what its links have/,
+  },
+  {
+    name: 'a request is sent again after it was sent',
+    file: 'relay.ts',
+    find: 'const repeatable = unsent || table.has(slot, Flag.idempotent);',
+    replace: 'const repeatable = true;',
+    finds: /^a request is sent again only where the work did not begin/,
+  },
+  {
+    name: 'a request is sent again after a part of its answer',
+    file: 'relay.ts',
+    find: ' || table.has(slot, Mark.partialSent)) return false;',
+    replace: ') return false;',
+    finds: /^a request is not sent again after a partial response/,
+  },
+  {
+    name: 'an answer goes to the wrong client',
+    file: 'relay.ts',
+    find: 'const owner = table.ownerOf(slot)!;\n      // Of this attempt',
+    replace: 'const owner = table.owners.at(0) ?? table.ownerOf(slot)!;\n      // Of this attempt',
+    finds:
+      /^(a request is answered once, and to who asked|an answer is the one to this request|answers come in the order)/,
+  },
+  {
+    name: 'a second answer meets a new task under the old id',
+    file: 'link-ids.ts',
+    find: ' || this.#generations[index] !== id >>> 16) return UNKNOWN;',
+    replace: ') return UNKNOWN;',
+    finds: /^(an answer is the one to this request|no answer but that of a backend|unknown responses are counted)/,
+  },
+  {
+    name: 'a deadline is not cleared',
+    file: 'relay.ts',
+    find: 'this.#wheel.cancel(slot >> SLOT_SHIFT);',
+    replace: '',
+    finds: /^a deadline is armed for each open task, and for no other/,
+  },
+  {
+    name: 'a deadline comes early',
+    file: 'deadline-wheel.ts',
+    find: 'const due = Math.max(Math.ceil(deadlineMs / this.#granuleMs), earliest);',
+    replace:
+      'const due = Math.max(Math.floor(deadlineMs / this.#granuleMs), earliest); this.#times[slot * TIMES] -= 10;',
+    finds: /^an error has a reason that holds/,
+  },
+  {
+    name: "a client's queue holds one more than its bound",
+    file: 'relay.ts',
+    find: 'owner.queuedTasks >= owner.maxQueuedTasks) return false;',
+    replace: 'owner.queuedTasks > owner.maxQueuedTasks) return false;',
+    finds: /^no more than \d+ tasks of a client wait/,
+  },
+  {
+    name: 'the queue of all holds one more than its bound',
+    file: 'relay.ts',
+    find: 'return this.queued < this.#maxQueued &&',
+    replace: 'return this.queued <= this.#maxQueued &&',
+    finds: /^no more than \d+ tasks wait/,
+  },
+  {
+    name: 'who was stopped by the queue of all is read before there is room',
+    file: 'relay.ts',
+    find: 'if (this.#stopped.size === 0 || !this.#stopped.has(owner)) owner.queueRoom();',
+    replace: 'owner.queueRoom();',
+    finds: /^no more than \d+ tasks wait/,
+  },
+  {
+    name: 'bytes of waiting tasks are not given back',
+    file: 'relay.ts',
+    find: 'this.queuedBytes -= this.#length(slot);',
+    replace: '',
+    finds: /^bytes of waiting tasks are counted/,
+  },
+  {
+    name: 'the retry budget is not charged',
+    file: 'retry-budget.ts',
+    find: 'this.#retriesInWindow++;',
+    replace: '',
+    finds: /^retries stay within the budget/,
+  },
+  {
+    name: 'a late answer is accepted',
+    file: 'backend-connection.ts',
+    find: 'this.#ids.abandon(id);',
+    replace: '',
+    finds: /./,
+  },
+  {
+    name: 'a backend is not told of a cancel',
+    file: 'backend-connection.ts',
+    find: 'this.#control(Kind.cancel, 0, id, 0, NO_BYTES, 0, 0);',
+    replace: '',
+    finds: /^a backend is told when nobody waits for its answer/,
+  },
+  {
+    name: 'a backend is told the whole budget instead of what remains',
+    file: 'backend-connection.ts',
+    find: 'Math.round(table.time(slot, Time.deadline) - now)',
+    replace: 'Math.round(table.time(slot, Time.deadline) - table.time(slot, Time.received))',
+    finds: /^a backend is told what remains of the budget/,
+  },
+  {
+    name: 'a frame is thought not to have left',
+    file: 'backend-connection.ts',
+    find: 'table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel',
+    replace: 'table.time(lost[i], Time.sentOffset) + 40 >= info.bytesHandedToKernel',
+    finds: /^(a request is sent again only where|not-executed is said only where)/,
+  },
+  {
+    name: 'a payload is kept by reference into memory that is used again',
+    file: 'relay.ts',
+    find: 'const kept = this.#engine.keep(bytes, start, end);',
+    replace: 'const kept = { bytes, start };',
+    finds: /^a request (reaches a backend as the client sent it|to a backend is one of a client)/,
+  },
+  {
+    name: 'memory of payloads is not let go',
+    file: 'kept-bytes.ts',
+    find: 'if (--this.#users[place] > 0) return;',
+    replace: 'if (--this.#users[place] >= 0) return;',
+    finds: /^kept bytes belong to tasks/,
+  },
+  {
+    name: 'a token is passed on',
+    file: 'rmp-session.ts',
+    find: 'if (meta.hasToken) {',
+    replace: 'if (meta.hasToken && end - start > 60) {',
+    finds: /^meta is passed on without the token/,
+  },
+  {
+    name: 'a route with an order lets two go at once',
+    file: 'order-groups.ts',
+    find: 'return group.holder === slot;',
+    replace: 'return true;',
+    finds: /^a route with an order/,
+  },
+  {
+    name: 'a backend that goes away gets requests',
+    file: 'relay.ts',
+    find: 'link.backend.goingAway = true;',
+    replace: '',
+    finds: /^a backend that goes away gets no requests/,
+  },
+  {
+    name: 'a backend has one request too many in flight',
+    file: 'backend.ts',
+    find: 'this.outstanding < this.maxInFlight',
+    replace: 'this.outstanding <= this.maxInFlight',
+    finds: /^a backend has at most maxInFlight requests/,
+  },
+  {
+    name: 'more partial responses are granted than were taken',
+    file: 'relay.ts',
+    find: 'const ungranted = table.rare(slot, Rare.ungranted) + 1;',
+    replace: 'const ungranted = table.rare(slot, Rare.ungranted) + 2;',
+    finds: /^no more is granted than was taken/,
+  },
+  {
+    name: 'what comes during a drain is begun',
+    file: 'relay.ts',
+    find: 'if (this.draining) {',
+    replace: 'if (this.draining && this.queued > 0) {',
+    finds: /^what comes during a drain is refused/,
+  },
+  {
+    name: 'answers of a client of lines overtake each other',
+    file: 'ordered-session.ts',
+    find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',
+    replace: 'this.firstTask !== -1 && table.bytesOf(this.firstTask) !== undefined',
+    finds: /./,
+  },
+  {
+    name: 'a client is told not-executed of what was executed',
+    file: 'relay.ts',
+    find: 'if (refused && table.has(slot, Mark.everSent)) flags &= ~Flag.notExecuted;',
+    replace: '',
+    finds: /^not-executed is said only where no backend can have begun/,
+  },
+];
