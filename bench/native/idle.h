@@ -16,11 +16,12 @@ namespace ringway::bench {
 
 // Sends one message over a blocking socket and checks its echo.
 inline bool ExchangeOnce(int fd, const Options& options, uint32_t connection) {
-  const PayloadPattern pattern(static_cast<size_t>(options.size));
+  const size_t size = options.sizes.SizeOf(connection, 0);
+  const PayloadPattern pattern(size);
   const size_t header = options.protocol == Protocol::kPlain ? 4 : 0;
-  std::vector<uint8_t> message(header + pattern.size());
-  if (header > 0) WriteU32(message.data(), static_cast<uint32_t>(pattern.size()));
-  pattern.Write(message.data() + header, connection, 0);
+  std::vector<uint8_t> message(header + size);
+  if (header > 0) WriteU32(message.data(), static_cast<uint32_t>(size));
+  pattern.Write(message.data() + header, size, connection, 0);
   std::vector<uint8_t> answer(message.size());
   return send(fd, message.data(), message.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(message.size()) &&
          recv(fd, answer.data(), answer.size(), MSG_WAITALL) == static_cast<ssize_t>(answer.size()) &&
@@ -49,10 +50,6 @@ inline void WaitForEndOfInput() {
 // message (all, with --touch): a server accepts in order, so its echo says that every connection before it was
 // accepted.
 inline int RunIdle(const Options& options) {
-  if (options.protocol == Protocol::kRmp) {
-    std::fputs("ringway-load: --idle needs an echo server: plain or raw-echo\n", stderr);
-    return 2;
-  }
   std::vector<int> fds;
   for (int i = 0; i < options.idle; ++i) {
     const int fd = ConnectTo(options.host, options.port);

@@ -27,7 +27,9 @@ inline uint32_t ReadU32(const uint8_t* at) {
 
 class PayloadPattern {
  public:
-  explicit PayloadPattern(size_t size) : size_(size), pattern_(size + kOffsets) {
+  static constexpr size_t kTagBytes = 8;
+
+  explicit PayloadPattern(size_t largest) : pattern_(largest + kOffsets) {
     uint32_t state = 0x9e3779b9;
     for (uint8_t& byte : pattern_) {
       state ^= state << 13, state ^= state >> 17, state ^= state << 5;  // xorshift32 (Marsaglia 2003)
@@ -35,27 +37,24 @@ class PayloadPattern {
     }
   }
 
-  size_t size() const { return size_; }
-
-  void Write(uint8_t* at, uint32_t connection, uint32_t sequence) const {
+  static void WriteTag(uint8_t* at, uint32_t connection, uint32_t sequence) {
     WriteU32(at, connection);
     WriteU32(at + 4, sequence);
-    std::memcpy(at + 8, Stretch(connection, sequence), size_ - 8);
   }
 
-  bool Matches(const uint8_t* at, uint32_t connection, uint32_t sequence) const {
-    return ReadU32(at) == connection && ReadU32(at + 4) == sequence &&
-           std::memcmp(at + 8, Stretch(connection, sequence), size_ - 8) == 0;
+  // What follows the tag. It stays where it is as long as the pattern lives.
+  const uint8_t* Stretch(uint32_t connection, uint32_t sequence) const {
+    return pattern_.data() + (connection * 31 + sequence) % kOffsets;
+  }
+
+  void Write(uint8_t* at, size_t size, uint32_t connection, uint32_t sequence) const {
+    WriteTag(at, connection, sequence);
+    std::memcpy(at + kTagBytes, Stretch(connection, sequence), size - kTagBytes);
   }
 
  private:
   static constexpr size_t kOffsets = 256;
 
-  const uint8_t* Stretch(uint32_t connection, uint32_t sequence) const {
-    return pattern_.data() + (connection * 31 + sequence) % kOffsets;
-  }
-
-  size_t size_;
   std::vector<uint8_t> pattern_;
 };
 

@@ -1,5 +1,6 @@
-// CPU time of other processes, as the kernel accounts it: all threads, user and system, from /proc/PID/stat. Its unit
-// is the clock tick (10 ms), so measured times below a second are coarse.
+// CPU time of other processes, as the kernel accounts it, all threads. The sum is exact to the nanosecond: it is what
+// the process's CPU clock says. How it divides into user and system time comes from /proc/PID/stat, in clock ticks (10
+// ms) and sampled by ticks: over less than a second the division is coarse.
 #pragma once
 
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <optional>
 
 namespace ringway::bench {
@@ -21,8 +23,25 @@ struct CpuTime {
   double total() const { return static_cast<double>(user_us + system_us); }
 };
 
+struct ProcessCpu {
+  uint64_t total_ns = 0;
+  uint64_t user_ticks = 0;
+  uint64_t system_ticks = 0;
+
+  CpuTime operator-(const ProcessCpu& earlier) const {
+    const uint64_t total_us = (total_ns - earlier.total_ns) / 1000;
+    const auto user = static_cast<double>(user_ticks - earlier.user_ticks);
+    const double ticks = user + static_cast<double>(system_ticks - earlier.system_ticks);
+    const auto user_us = ticks == 0 ? 0 : static_cast<uint64_t>(static_cast<double>(total_us) * user / ticks);
+    return {user_us, total_us - user_us};
+  }
+};
+
 // Nothing when the process is gone.
-inline std::optional<CpuTime> ReadProcessCpu(pid_t pid) {
+inline std::optional<ProcessCpu> ReadProcessCpu(pid_t pid) {
+  clockid_t clock;
+  timespec time{};
+  if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0) return std::nullopt;
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%d/stat", static_cast<int>(pid));
   std::FILE* file = std::fopen(path, "r");
@@ -38,8 +57,8 @@ inline std::optional<CpuTime> ReadProcessCpu(pid_t pid) {
       std::sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2) {
     return std::nullopt;
   }
-  const auto tick_us = static_cast<uint64_t>(1'000'000 / sysconf(_SC_CLK_TCK));
-  return CpuTime{user * tick_us, system * tick_us};
+  return ProcessCpu{static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec), user,
+                    system};
 }
 
 inline CpuTime ReadOwnCpu() {
