@@ -45,26 +45,44 @@ function ts() {
   const lines = (rows) => rows.join('\n');
   return `// ${notice}
 
-/** Why a connection closed. The code crosses the bridge; the name is what logs, metrics and handlers see. */
-export const CLOSE_REASONS = [
-${lines(tables.closeReasons.map((r) => `  { name: '${r.name}', code: ${r.code}, by: '${r.by}', message: '${r.message.replaceAll("'", "\\'")}' },`))}
-] as const;
+/** Why a connection closed: a stable name, which handlers, logs and metrics see. \`CLOSE_REASONS\` explains each. */
+export type CloseReason =
+${lines(tables.closeReasons.map((r) => `  | '${r.name}'`))};
 
-export type CloseReason = (typeof CLOSE_REASONS)[number]['name'];
+/** One way for a connection to end. */
+export interface CloseReasonRow {
+  /** What programs test for. */
+  readonly name: CloseReason;
+  /** Its number, which crosses the bridge. */
+  readonly code: number;
+  /** Whose doing it was, where that is known. */
+  readonly by: 'local' | 'peer';
+  /** For people; \`{…}\` stand for numbers of the case. */
+  readonly message: string;
+}
+
+/** Every way for a connection to end; its place is its code. */
+export const CLOSE_REASONS: readonly CloseReasonRow[] = [
+${lines(tables.closeReasons.map((r) => `  { name: '${r.name}', code: ${r.code}, by: '${r.by}', message: '${r.message.replaceAll("'", "\\'")}' },`))}
+];
+
+/** Name of a counter of the engine; \`/metrics\` has each with its explanation. */
+export type CounterName =
+${lines(tables.counters.map((c) => `  | '${c.name}'`))};
 
 /** Native counters, in the order in which they lie in the shared table. */
-export const COUNTERS = [
+export const COUNTERS: readonly { readonly name: CounterName; readonly help: string }[] = [
 ${lines(tables.counters.map((c) => `  { name: '${c.name}', help: '${c.help}' },`))}
-] as const;
+];
 
-export type CounterName = (typeof COUNTERS)[number]['name'];
-
-/** Statuses of responses: gRPC's codes. */
+/** Statuses of responses: gRPC's codes, with gRPC's meanings. */
 export const Status = {
-${lines(tables.statuses.map((s) => `  ${s.name}: ${s.code},`))}
+${lines(tables.statuses.map((s) => `${s.help ? `  /** ${s.help} */\n` : ''}  ${s.name}: ${s.code},`))}
 } as const;
 
-export type StatusName = keyof typeof Status;
+/** Name of a status. */
+export type StatusName =
+${lines(tables.statuses.map((s) => `  | '${s.name}'`))};
 
 /** Defaults of the data plane; each has its unit and its reason. */
 export const ENGINE_LIMITS = {

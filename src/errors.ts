@@ -10,6 +10,20 @@ import type { StatusName } from './engine/tables.gen.js';
 /** Whose fault it was. */
 export type ErrorSource = 'client' | 'backend' | 'gateway';
 
+/** The code of a `RingwayError` that is no `StatusError`. */
+export type ErrorCode =
+  | 'ERR_INVALID_OPTION'
+  | 'ERR_INVALID_FRAMING'
+  | 'ERR_RINGWAY_CONFIG'
+  | 'ERR_ENGINE_UNAVAILABLE'
+  | 'ERR_ENGINE_CLOSED'
+  | 'ERR_UNSUPPORTED'
+  | 'ERR_FRAME_TOO_LONG'
+  | 'ERR_INVALID_FRAME'
+  | 'ERR_SERVER_LISTENING'
+  | 'ERR_SERVER_CLOSED'
+  | 'ERR_CONNECTION_FAILED';
+
 interface ErrorRow {
   readonly message: string;
   readonly source?: ErrorSource;
@@ -23,6 +37,9 @@ export const ERRORS = {
   // Options: the path, the value, and what would be right.
   ERR_INVALID_OPTION: { message: '%s is %s: %s' },
   ERR_INVALID_FRAMING: { message: '%s is %s: %s' },
+
+  // A configuration: a `ConfigError`, one line per problem.
+  ERR_RINGWAY_CONFIG: { message: '%s' },
 
   // Engines.
   ERR_ENGINE_UNAVAILABLE: { message: 'the engine %s cannot run here: %s. %s' },
@@ -40,16 +57,14 @@ export const ERRORS = {
 
   // Requests: a `StatusError`, whose code is the status's name. The sentence is the answerer's.
   ERR_STATUS: { message: '%s' },
-} as const satisfies Record<string, ErrorRow>;
-
-/** The code of a `RingwayError` that is no `StatusError`. */
-export type ErrorCode = Exclude<keyof typeof ERRORS, 'ERR_STATUS'>;
+} as const satisfies Record<ErrorCode | 'ERR_STATUS', ErrorRow>;
 
 /** The code of a `StatusError`: the name of its status, `STATUS_<number>` where the table has none. */
 export type StatusCode = StatusName | `STATUS_${number}`;
 
 /** Every error that this package throws or hands to a callback, except what the system says (`EADDRINUSE`, …). */
 export class RingwayError extends Error {
+  /** The class. */
   override readonly name: string = 'RingwayError';
   /** Stable: what programs test for. */
   readonly code: ErrorCode | StatusCode;
@@ -61,11 +76,13 @@ export class RingwayError extends Error {
   readonly status: number | undefined;
 
   /**
+   * For this package's own use, and to be told apart in tests.
+   *
    * @param code The row of the table.
    * @param parts What its message speaks of, in its order.
    * @param options `cause`: the error behind this one.
    */
-  constructor(code: keyof typeof ERRORS, parts: readonly unknown[] = [], options: { cause?: unknown } = {}) {
+  constructor(code: ErrorCode | 'ERR_STATUS', parts: readonly unknown[] = [], options: { cause?: unknown } = {}) {
     const row: ErrorRow = ERRORS[code];
     super(format(row.message, parts), options.cause === undefined ? undefined : { cause: options.cause });
     // A `StatusError` says its own.

@@ -7,6 +7,7 @@ import { type Encoder, makeEncoder } from './framing/encoder.js';
 import type { Framing } from './framing/framing.js';
 import { resolveFraming } from './framing/validate-framing.js';
 
+/** What becomes of the connections of a frame server or of `connect`. Only `frame` is needed. A handler that throws surfaces as an uncaught exception. */
 export interface FrameHandlers {
   /** Accepted, or established. */
   open?(connection: FrameConnection): void;

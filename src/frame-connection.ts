@@ -6,6 +6,7 @@ import type { Encoder } from './framing/encoder.js';
 
 const NOTHING = new Uint8Array(0);
 
+/** One connection, in frames: what handlers are given and `connect` returns. */
 export class FrameConnection {
   /** Yours. */
   context: unknown = undefined;
@@ -15,7 +16,7 @@ export class FrameConnection {
   #early: Uint8Array[] | undefined = undefined;
   #earlyEnd: ((reason: CloseReason) => void) | undefined = undefined;
 
-  /** Made by `createServer` and `connect`. */
+  /** @internal Made by `createServer` and `connect`. */
   constructor(frames: FrameChannel, connection: Connection | undefined, earlyEnd?: (reason: CloseReason) => void) {
     this.#frames = frames;
     this.#connection = connection;
@@ -49,7 +50,7 @@ export class FrameConnection {
     return true;
   }
 
-  /** The connection is there: what was sent early leaves first. */
+  /** @internal The connection is there: what was sent early leaves first. */
   attach(connection: Connection): void {
     this.#connection = connection;
     this.#earlyEnd = undefined;
@@ -57,7 +58,7 @@ export class FrameConnection {
     this.#early = undefined;
   }
 
-  /** There will be no connection. */
+  /** @internal There will be no connection. */
   detach(): void {
     this.#earlyEnd = undefined;
     this.#early = undefined;
@@ -68,6 +69,7 @@ export class FrameConnection {
     this.#connection?.pause();
   }
 
+  /** Reads again after `pause`. */
   resume(): void {
     this.#connection?.resume();
   }
@@ -90,10 +92,12 @@ export class FrameConnection {
     else this.#connection.abort(reason, message);
   }
 
+  /** It keeps the process alive, which is the default. */
   ref(): void {
     this.#connection?.ref();
   }
 
+  /** It no longer keeps the process alive. */
   unref(): void {
     this.#connection?.unref();
   }
@@ -103,15 +107,18 @@ export class FrameConnection {
     return this.#connection?.id ?? -1;
   }
 
+  /** `connecting` → `open` → `closing` (sends what is queued, then FIN) → `closed`. */
   get state(): Connection['state'] {
     if (this.#connection !== undefined) return this.#connection.state;
     return this.#earlyEnd === undefined ? 'closed' : 'connecting';
   }
 
+  /** IP address, or the path of a unix socket; empty before there is a connection. */
   get remoteAddress(): string {
     return this.#connection?.remoteAddress ?? '';
   }
 
+  /** 0 for unix sockets and before there is a connection. */
   get remotePort(): number {
     return this.#connection?.remotePort ?? 0;
   }

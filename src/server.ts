@@ -27,7 +27,9 @@ import { FrameConnection } from './frame-connection.js';
 import type { Framing } from './framing/framing.js';
 import { type FramingName, framingOf } from './framing/shorthand.js';
 
+/** What servers and outgoing connections have in common. */
 interface FrameOptions extends Omit<ConnectionOptions, 'framing'> {
+  /** How bytes become frames: a name (`length`, `line`, `varint`, `raw`) or every option of a format. */
   readonly framing: Framing | FramingName;
   /** Longest payload where `framing` is a name. Default 16 MiB. */
   readonly maxFrameLength?: number;
@@ -38,30 +40,40 @@ interface FrameOptions extends Omit<ConnectionOptions, 'framing'> {
   readonly engine?: Engine | EngineOptions | EngineName;
   /** IP address or name. Default 127.0.0.1. */
   readonly host?: string;
+  /** 0 to 65,535. A server given 0 takes a free one. Default 0; an outgoing connection needs one, or a `path`. */
   readonly port?: number;
   /** Of a unix socket, instead of host and port. */
   readonly path?: string;
 }
 
+/** Options of `createServer`. */
 export interface FrameServerOptions
   extends FrameOptions,
     Pick<ListenOptions, 'backlog' | 'reusePort' | 'maxConnections' | 'maxConnectionsPerIp'> {}
 
+/** Options of `connect`. */
 export interface FrameConnectOptions extends FrameOptions, Pick<ConnectOptions, 'connectTimeoutMs'> {}
 
+/** Where a frame server listens, where that is said later than at its making. */
 export interface ServerAddressOptions {
+  /** IP address or name. Default 127.0.0.1. */
   readonly host?: string;
+  /** 0 to 65,535; 0 takes a free one. Default 0. */
   readonly port?: number;
+  /** Of a unix socket, instead of host and port. */
   readonly path?: string;
 }
 
 /**
+ * A server of frames. It listens once `listen` is called.
+ *
  * @throws RingwayError `ERR_INVALID_FRAMING`; `ERR_ENGINE_UNAVAILABLE` when a named engine cannot run here.
  */
 export function createServer(options: FrameServerOptions, handlers: FrameHandlers): FrameServer {
   return new FrameServer(options, handlers);
 }
 
+/** Frames in, frames out. Made by `createServer`; accepts nothing before `listen`. */
 export class FrameServer {
   readonly #options: FrameServerOptions;
   readonly #framing: Framing;
@@ -84,6 +96,7 @@ export class FrameServer {
     });
   }
 
+  /** The engine that moves its bytes. */
   get engine(): Engine {
     return this.#lease.engine;
   }

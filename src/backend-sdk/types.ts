@@ -1,5 +1,5 @@
 /** What users of `serve` write against. */
-import type { Engine, EngineName, EngineOptions } from '../engine/engine.js';
+import type { BoundAddress, Engine, EngineName, EngineOptions, SocketAddress } from '../engine/engine.js';
 import type { Meta } from '../protocol/meta.js';
 
 /** One request, as a handler sees it. */
@@ -20,6 +20,7 @@ export interface Task {
   readonly noReply: boolean;
 }
 
+/** What a handler can do beside answering. */
 export interface TaskContext {
   /**
    * Aborted when the task is cancelled, its deadline passes, its link ends or the drain's grace is over; `reason` is a
@@ -33,18 +34,23 @@ export interface TaskContext {
   readonly partial: (bytes: Uint8Array | string) => Promise<void>;
 }
 
-// A handler that ends without `return` answers with an empty payload: that is what `void` says here.
-// biome-ignore lint/suspicious/noConfusingVoidType: see above
+/** An answer: bytes, text, or nothing, which is an empty payload (so is the end of a handler without `return`). */
+// biome-ignore lint/suspicious/noConfusingVoidType: a handler need not return
 export type Reply = Uint8Array | string | undefined | void;
 
 /** A request whose bytes lie in the engine's memory: the hot path, without an allocation for each. */
 export interface InPlaceRequest {
   /** The payload is `bytes[start, end)`, ONLY VALID DURING THE CALL. */
   readonly bytes: Uint8Array;
+  /** First byte of the payload. */
   readonly start: number;
+  /** Behind its last byte. */
   readonly end: number;
+  /** The route number the request came with, 0 to 65,535. */
   readonly route: number;
+  /** The client said that this may run twice. */
   readonly idempotent: boolean;
+  /** Nobody waits for an answer: it is dropped. */
   readonly noReply: boolean;
   /** Answers OK with `bytes[start, end)`, which may be the request's own. */
   respond(bytes: Uint8Array, start: number, end: number): void;
@@ -52,6 +58,7 @@ export interface InPlaceRequest {
   fail(status: number, sentence: string): void;
 }
 
+/** The work of a backend, a task at a time; many run at once. */
 export interface BackendHandler {
   /**
    * Answers one task. What it returns (or resolves to) is the payload of the final response; nothing at all is an empty one.
@@ -61,6 +68,7 @@ export interface BackendHandler {
   handle(task: Task, context: TaskContext): Reply | Promise<Reply>;
 }
 
+/** The work of a backend that answers at once. */
 export interface InPlaceHandler {
   /**
    * For echo-like handlers: answers before it returns (else the request gets INTERNAL). No deadline, cancellation or
@@ -69,13 +77,8 @@ export interface InPlaceHandler {
   handleInPlace(request: InPlaceRequest): void;
 }
 
-export type ServeAddress =
-  /** `port` 0 lets the system choose. `host` is an IP address; default 127.0.0.1, for beyond loopback is your explicit choice. */
-  | { readonly port: number; readonly host?: string; readonly path?: undefined }
-  /** A unix socket. */
-  | { readonly path: string; readonly port?: undefined; readonly host?: undefined };
-
-export type ServeOptions = ServeAddress & {
+/** Options of `serve`: where it listens (beyond loopback is your explicit choice), and how it works. */
+export type ServeOptions = SocketAddress & {
   /** An engine to share (then yours to close), or which to make. Default `auto`. */
   readonly engine?: Engine | EngineName | EngineOptions;
   /** Tasks that run at once. Default 1,024. */
@@ -102,17 +105,23 @@ export type ServeOptions = ServeAddress & {
   readonly onError?: (error: unknown, task: Task | undefined) => void;
 };
 
+/** What a backend has counted and holds now; counts are of its whole life. */
 export interface BackendStats {
   /** Links open now. */
   readonly links: number;
+  /** Tasks in a handler now. */
   readonly running: number;
+  /** Tasks that wait for their turn now. */
   readonly queued: number;
+  /** Requests that came. */
   readonly requests: number;
   /** Final responses with OK. */
   readonly answered: number;
   /** Final responses with a status of the handler's, or INTERNAL. */
   readonly failed: number;
+  /** Ended by their requester, or with its link. */
   readonly cancelled: number;
+  /** Ended by their deadline. */
   readonly timedOut: number;
   /** Refused, not executed: full, or draining. */
   readonly refused: number;
@@ -122,16 +131,21 @@ export interface BackendStats {
   readonly protocolErrors: number;
 }
 
+/** How a backend's drain went. */
 export interface DrainReport {
   /** Tasks that the grace period cut; they got UNAVAILABLE. */
   readonly cut: number;
 }
 
+/** A backend that listens. Made by `serve`. */
 export interface BackendServer {
-  readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
+  /** Where it listens, with the real port. */
+  readonly address: BoundAddress;
   /** The bound port; 0 for a unix socket. */
   readonly port: number;
+  /** What moves its bytes. */
   readonly engine: Engine;
+  /** What it has counted and holds at this moment. */
   stats(): BackendStats;
   /**
    * Stops accepting, says going-away, refuses new requests (UNAVAILABLE, not executed), finishes what is in flight within

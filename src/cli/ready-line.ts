@@ -1,9 +1,9 @@
 /** The one line that a command prints once it is ready: where it listens, and which engine runs and why. */
 import { isIPv4, isIPv6 } from 'node:net';
-import type { Engine, Listener } from '../engine/engine.js';
+import type { BoundAddress, Engine } from '../engine/engine.js';
 import { formatAddress } from './explain-error.js';
 
-export type BoundAddress = Listener['address'];
+export type { BoundAddress };
 
 export function describeAddress(address: BoundAddress): string {
   return 'path' in address ? `unix:${address.path}` : formatAddress(address.host, address.port);

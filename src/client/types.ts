@@ -2,6 +2,7 @@
 import type { Engine, EngineName } from '../engine/engine.js';
 import type { Meta } from '../protocol/meta.js';
 
+/** Options of one request. */
 export interface RequestOptions {
   /** Which pool or command, 0 to 65,535. Default 0. */
   readonly route?: number;
@@ -15,6 +16,7 @@ export interface RequestOptions {
   readonly meta?: Meta;
 }
 
+/** Options of `connectClient`. */
 export interface ClientOptions {
   /** An engine to share (then yours to close), or the name of one that all in the process share who name it. Default `auto`. */
   readonly engine?: Engine | EngineName;
@@ -45,7 +47,9 @@ export interface ClientOptions {
   readonly pingIntervalMs?: number;
 }
 
+/** What a client holds now and has counted. */
 export interface ClientStats {
+  /** Of its connection; `connecting` also between two attempts. */
   readonly state: 'connecting' | 'open' | 'closed';
   /** Sent and unanswered. */
   readonly inFlight: number;
@@ -59,6 +63,7 @@ export interface ClientStats {
   readonly lastError: string | undefined;
 }
 
+/** Requests to a gateway or a backend, on one connection that is kept up. Made by `connectClient`. */
 export interface Client {
   /**
    * Sends one request. Partial responses, where the backend sends them, are put together with the final one.
@@ -77,6 +82,7 @@ export interface Client {
   notify(payload: Uint8Array | string, options?: RequestOptions): Promise<void>;
   /** Resolves when a connection is open. Rejects when the client is closed or its engine cannot run. */
   ready(): Promise<void>;
+  /** What it holds and has counted at this moment. */
   stats(): ClientStats;
   /** Ends everything open with CANCELLED, closes the connection. */
   close(): Promise<void>;

@@ -1,5 +1,7 @@
 /** What is wrong with a configuration: one line per problem, with the path, the value and what would be right. */
+import { RingwayError } from '../errors.js';
 
+/** One thing that is wrong with a configuration. */
 export interface Problem {
   /** Keys and places from the top, as in `['listeners', 0, 'port']`. */
   readonly path: readonly (string | number)[];
@@ -36,13 +38,15 @@ export function formatProblem(problem: Problem): string {
 }
 
 /** A configuration that cannot be used. `message` has one line per problem. */
-export class ConfigError extends Error {
+export class ConfigError extends RingwayError {
   override readonly name = 'ConfigError';
-  readonly code = 'ERR_RINGWAY_CONFIG';
+  declare readonly code: 'ERR_RINGWAY_CONFIG';
+  /** All that is wrong, in the order of the file. */
   readonly problems: readonly Problem[];
 
+  /** Made by `loadConfig` and `loadConfigFile`. */
   constructor(problems: readonly Problem[]) {
-    super(problems.map(formatProblem).join('\n'));
+    super('ERR_RINGWAY_CONFIG', [problems.map(formatProblem).join('\n')]);
     this.problems = problems;
   }
 }

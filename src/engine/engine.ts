@@ -14,6 +14,7 @@ export type DriverName = 'io_uring' | 'epoll' | 'portable';
 /** What a caller may ask for; only `auto` falls back. */
 export type EngineName = DriverName | 'auto';
 
+/** What `createEngine` makes. */
 export interface EngineOptions {
   /** Default `auto`: io_uring, else epoll, else portable. A named engine that cannot run throws `ERR_ENGINE_UNAVAILABLE`. */
   readonly kind?: EngineName;
@@ -27,6 +28,7 @@ export interface EngineOptions {
 
 /** Options of one connection, accepted or outgoing. Defaults stand in `protocol/tables.json`. */
 export interface ConnectionOptions {
+  /** How its bytes become frames. */
   readonly framing: Framing;
   /** Nothing received or sent for so long closes with `idle-timeout`, unless `Handler.idle` keeps it. 0: never. Default 300,000. */
   readonly idleTimeoutMs?: number;
@@ -50,12 +52,49 @@ export interface ConnectionOptions {
  * Of TCP: `host` must be an IP address here (default 127.0.0.1); names are resolved above the seam. Of a unix socket: its
  * `path`; one that begins with NUL is Linux's abstract namespace, which has no file.
  */
-export type SocketAddress =
-  | { readonly host?: string; readonly port: number; readonly path?: undefined }
-  | { readonly path: string; readonly port?: undefined; readonly host?: undefined };
+export type SocketAddress = TcpSocketAddress | UnixSocketAddress;
 
+/** Of TCP. */
+export interface TcpSocketAddress {
+  /** IP address. Default 127.0.0.1. */
+  readonly host?: string;
+  /** 0 to 65,535; a listener given 0 takes a free one. */
+  readonly port: number;
+  /** None: it is TCP's. */
+  readonly path?: undefined;
+}
+
+/** Of a unix socket. */
+export interface UnixSocketAddress {
+  /** Of the file; with NUL in front, a name without a file (Linux). */
+  readonly path: string;
+  /** None: it is a unix socket's. */
+  readonly port?: undefined;
+  /** None: it is a unix socket's. */
+  readonly host?: undefined;
+}
+
+/** Where a listener is bound. */
+export type BoundAddress = BoundTcpAddress | BoundUnixAddress;
+
+/** Of TCP, as the system has it. */
+export interface BoundTcpAddress {
+  /** IP address. */
+  readonly host: string;
+  /** The real one where 0 was asked for. */
+  readonly port: number;
+}
+
+/** Of a unix socket. */
+export interface BoundUnixAddress {
+  /** As it was given. */
+  readonly path: string;
+}
+
+/** Of one end of a connection. */
 export type AddressFamily = 'IPv4' | 'IPv6' | 'unix';
 
+/** Where and how to listen. The options of a connection hold for each one accepted. */
 export type ListenOptions = SocketAddress &
   ConnectionOptions & {
     /** listen(2)'s backlog. Default 1,024. */
@@ -71,6 +110,7 @@ export type ListenOptions = SocketAddress &
     readonly maxConnectionsPerIp?: number;
   };
 
+/** Where and how to connect. */
 export type ConnectOptions = SocketAddress &
   ConnectionOptions & {
     /** 0: as long as the kernel tries. Default 5,000. */
@@ -83,6 +123,7 @@ export type ConnectOptions = SocketAddress &
 
 /** How a connection ended. */
 export interface CloseInfo {
+  /** A stable name; `CLOSE_REASONS` has them all. */
   readonly reason: CloseReason;
   /** A sentence with the numbers in it, for logs. */
   readonly message: string;
@@ -122,6 +163,7 @@ export interface Handler {
   close?(connection: Connection, info: CloseInfo): void;
 }
 
+/** One connection of an engine, accepted or outgoing: bytes out, frames in (to its `Handler`). */
 export interface Connection {
   /** Yours. */
   context: unknown;
@@ -133,10 +175,13 @@ export interface Connection {
   readonly remoteAddress: string;
   /** 0 for unix sockets. */
   readonly remotePort: number;
+  /** Of the far end. */
   readonly remoteFamily: AddressFamily;
   /** Asked of the system at first use. Empty while connecting, for unix sockets, and where nobody asked in time. */
   readonly localAddress: string;
+  /** 0 like `localAddress` is empty. */
   readonly localPort: number;
+  /** Of this end. */
   readonly localFamily: AddressFamily;
   /** Bytes read from the socket so far (some may still be on their way to `frame`). */
   readonly bytesReceived: number;
@@ -159,6 +204,7 @@ export interface Connection {
   readonly bufferedAmount: number;
   /** Stops reading. Nothing that the peer then fails to send in time is counted against it. */
   pause(): void;
+  /** Reads again after `pause`. */
   resume(): void;
   /** Sends what is queued, then FIN; reading goes on. */
   shutdown(): void;
@@ -177,27 +223,35 @@ export interface Connection {
   setKeepAlive(on: boolean, initialDelayMs?: number): void;
   /** Whether this connection keeps the process alive. Default: yes. */
   ref(): void;
+  /** It no longer keeps the process alive. */
   unref(): void;
 }
 
+/** What listens: one address of an engine. */
 export interface Listener {
   /** The bound address; `port` is the real one where 0 was asked for. */
-  readonly address: { readonly host: string; readonly port: number } | { readonly path: string };
+  readonly address: BoundAddress;
   /** Open connections accepted here. */
   readonly connections: number;
   /** Stops accepting (connections the kernel already holds are still accepted); open connections go on. */
   close(): Promise<void>;
+  /** It keeps the process alive, which is the default. */
   ref(): void;
+  /** It no longer keeps the process alive. */
   unref(): void;
 }
 
 /** Bytes that outlive the batch they came in. */
 export interface Kept {
+  /** Yours to read for as long as you hold it; it holds what was kept beside it, too. */
   readonly bytes: Uint8Array;
+  /** Where in `bytes` it begins. */
   readonly start: number;
 }
 
+/** What moves bytes: io_uring, epoll or `node:net`, all alike. Frames in place and not one allocation per frame; `createServer` and `connect` are the comfortable form. */
 export interface Engine {
+  /** Which driver runs. */
   readonly name: DriverName;
   /** Why this one: a sentence for logs, `ringway doctor` and metrics. */
   readonly reason: string;
@@ -216,6 +270,7 @@ export interface Engine {
   now(): number;
   /** Calls back every `intervalMs` (±10 %) until the returned function is called; does not keep the process alive. */
   every(intervalMs: number, callback: () => void): () => void;
+  /** Counts of its whole life, by name; `/metrics` explains each. */
   counters(): Record<CounterName, number>;
   /** Closes every listener and connection (`engine-closed`), stops the reactors. */
   close(): Promise<void>;

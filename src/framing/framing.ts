@@ -13,6 +13,7 @@ interface Bounded {
  *     |<-- not delivered: initialBytesToStrip -->|<---- the frame ---------|
  */
 export interface LengthFieldFraming extends Bounded {
+  /** Which format this is. */
   readonly format: 'length-field';
   /** Default 0. */
   readonly lengthFieldOffset?: number;
@@ -33,6 +34,7 @@ export interface LengthFieldFraming extends Bounded {
 
 /** Frames end with a delimiter (Netty's DelimiterBasedFrameDecoder). */
 export interface DelimiterFraming extends Bounded {
+  /** Which format this is. */
   readonly format: 'delimiter';
   /** 1 to 16 bytes. Default LF. */
   readonly delimiter?: string | Uint8Array;
@@ -46,12 +48,15 @@ export interface DelimiterFraming extends Bounded {
 
 /** Protobuf's length prefix: a base-128 varint of at most 5 bytes, not delivered (Netty's ProtobufVarint32FrameDecoder). */
 export interface VarintFraming extends Bounded {
+  /** Which format this is. */
   readonly format: 'varint';
 }
 
 /** Whatever was received at once is a frame. Nothing is ever incomplete. */
 export interface RawFraming {
+  /** Which format this is. */
   readonly format: 'raw';
 }
 
+/** How bytes become frames, on one connection. `format` says which; the rest are its options. */
 export type Framing = LengthFieldFraming | DelimiterFraming | VarintFraming | RawFraming;

@@ -8,6 +8,7 @@
  */
 import { MAX_EJECT_FACTOR, type PoolHealth } from './health.js';
 
+/** `ejected`: left alone after failures. `trial`: one task decides whether it is up again. `draining`: it said going-away. */
 export type BackendState = 'up' | 'down' | 'ejected' | 'trial' | 'draining';
 
 export interface BackendOptions {

@@ -4,6 +4,7 @@
  */
 import { limits } from '../limits.js';
 
+/** How a drain went. */
 export interface GatewayDrainReport {
   /** Tasks that got their outcome while draining. */
   readonly finished: number;
@@ -11,6 +12,7 @@ export interface GatewayDrainReport {
   readonly cut: number;
   /** Connections that had not taken all their bytes when they were closed. */
   readonly unflushed: number;
+  /** From the call to the last connection closed, in ms. */
   readonly durationMs: number;
 }
 

@@ -3,7 +3,7 @@
  * thread; the engine is the caller's and is not closed here.
  */
 import { lookup } from 'node:dns/promises';
-import type { CloseInfo, Engine, Listener } from '../engine/engine.js';
+import type { BoundAddress, CloseInfo, Engine, Listener } from '../engine/engine.js';
 import { limits } from '../limits.js';
 import type { BackendConnection } from './backend-connection.js';
 import { Drain, type GatewayDrainReport } from './drain.js';
@@ -15,7 +15,9 @@ import { Relay } from './relay.js';
 import { type GatewayReport, makeReport } from './report.js';
 import type { ClientCounters, Session } from './session.js';
 
+/** What a gateway is given to run on. */
 export interface GatewayDeps {
+  /** The caller's: it outlives the gateway. */
   readonly engine: Engine;
   /** In [0, 1). Default Math.random. */
   readonly random?: () => number;
@@ -25,9 +27,18 @@ export interface GatewayDeps {
   readonly resolve?: (host: string) => Promise<readonly string[]>;
 }
 
+/** Where one listener of a gateway is bound. */
+export interface ListenerAddress {
+  /** The listener's, in the configuration. */
+  readonly name: string;
+  /** With the real port. */
+  readonly address: BoundAddress;
+}
+
+/** A running gateway. Made by `createGateway`; does nothing before `start`. */
 export interface Gateway {
   /** Bound addresses, once started, in the order of the configuration's listeners. */
-  readonly addresses: readonly { readonly name: string; readonly address: Listener['address'] }[];
+  readonly addresses: readonly ListenerAddress[];
   /** Some backend of every pool has an open link. */
   readonly ready: boolean;
   /** Listens, and begins to connect. Does not wait for backends. @throws what `Engine.listen` throws; nothing is left open then. */
@@ -39,9 +50,16 @@ export interface Gateway {
   drain(graceMs?: number): Promise<GatewayDrainReport>;
   /** At once: every open task is answered UNAVAILABLE, every connection closed. Also ends a drain. */
   close(): Promise<void>;
+  /** What it has counted and holds at this moment. */
   stats(): GatewayReport;
 }
 
+/**
+ * A gateway that is yet to be started.
+ *
+ * @param config Whole and checked, as `loadConfig` gives it.
+ * @param deps The engine it runs on, and what tests replace.
+ */
 export function createGateway(config: GatewayConfig, deps: GatewayDeps): Gateway {
   return new RunningGateway(config, deps);
 }

@@ -8,50 +8,105 @@ import type { Relay } from './relay.js';
 import type { ClientCounters, Session } from './session.js';
 import { LATENCY_BOUNDS_MS, Outcome, type OutcomeName } from './tracker.js';
 
+/** One backend, as it is now; counts are of its whole life. */
 export interface BackendReport {
+  /** Its pool's name. */
   readonly pool: string;
+  /** `host:port`, or the path of a unix socket. */
   readonly name: string;
+  /** Whether it gets tasks. */
   readonly state: BackendState;
   /** Established links. */
   readonly links: number;
+  /** Tasks sent and unanswered. */
   readonly inFlight: number;
+  /** Most that it is given at once. */
   readonly maxInFlight: number;
+  /** As configured. */
   readonly weight: number;
   /** Less than `weight` during slow start. */
   readonly effectiveWeight: number;
   /** Average over the last answers, in ms. */
   readonly latencyMs: number;
+  /** Answers with OK. */
   readonly successes: number;
+  /** Answers and ends that count against it. */
   readonly failures: number;
+  /** How often it was left alone. */
   readonly ejections: number;
 }
 
+/** The engine under a gateway. */
+export interface EngineReport {
+  /** Which driver runs. */
+  readonly name: string;
+  /** Why this one. */
+  readonly reason: string;
+  /** Threads; 0: inside the main loop. */
+  readonly reactors: number;
+}
+
+/** Clients of one listener. */
+export interface ListenerReport {
+  /** The listener's name. */
+  readonly listener: string;
+  /** Open now. */
+  readonly connections: number;
+}
+
+/** A histogram. */
+export interface LatencyReport {
+  /** Upper bounds of the buckets, in ms; the last bucket has none. */
+  readonly boundsMs: readonly number[];
+  /** Tasks in each bucket, one more than there are bounds. */
+  readonly buckets: ArrayLike<number>;
+  /** Of all tasks together, in ms. */
+  readonly sumMs: number;
+}
+
+/** Counts, by the names that they have in `/metrics`. */
+export interface EventsReport {
+  /** Second and further attempts. */
+  readonly retries: number;
+  /** Attempts that the budget did not allow. */
+  readonly retries_denied: number;
+  /** Responses to tasks that had ended. */
+  readonly late_responses: number;
+  /** Responses to nothing that was ever asked. */
+  readonly unknown_responses: number;
+  /** Frames of kinds that are passed over. */
+  readonly ignored_frames: number;
+  /** Connections closed because the peer broke the protocol. */
+  readonly protocol_errors: number;
+}
+
+/** What a gateway has counted and holds at the moment of asking. */
 export interface GatewayReport {
-  readonly engine: { readonly name: string; readonly reason: string; readonly reactors: number };
+  /** What moves the bytes. */
+  readonly engine: EngineReport;
+  /** Counts of the engine's whole life. */
   readonly engineCounters: Readonly<Record<CounterName, number>>;
+  /** Since `drain` was called. */
   readonly draining: boolean;
-  readonly clients: readonly { readonly listener: string; readonly connections: number }[];
+  /** Open connections of clients, by listener. */
+  readonly clients: readonly ListenerReport[];
   /** Tasks; at any moment the sum of `outcomes` and `open`. */
   readonly received: number;
+  /** Tasks without an outcome. */
   readonly open: number;
+  /** Of those, the ones that wait for a backend. */
   readonly queued: number;
+  /** How many tasks ended how. */
   readonly outcomes: Readonly<Record<OutcomeName, number>>;
+  /** How many responses had which status, by its name. */
   readonly statuses: Readonly<Record<string, number>>;
-  readonly latency: {
-    readonly boundsMs: readonly number[];
-    readonly buckets: ArrayLike<number>;
-    readonly sumMs: number;
-  };
+  /** From a task's arrival to its outcome. */
+  readonly latency: LatencyReport;
   /** Of clients and links together. */
   readonly closeReasons: Readonly<Record<string, number>>;
-  readonly events: {
-    readonly retries: number;
-    readonly retries_denied: number;
-    readonly late_responses: number;
-    readonly unknown_responses: number;
-    readonly ignored_frames: number;
-    readonly protocol_errors: number;
-  };
+  /** What happened beside the ordinary. */
+  readonly events: EventsReport;
+  /** Of all pools. */
   readonly backends: readonly BackendReport[];
 }
 

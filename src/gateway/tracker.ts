@@ -5,6 +5,12 @@
 import { check } from './check.js';
 import { TaskState, type TaskTable, Time, Word } from './task-table.js';
 
+/**
+ * How a task ended; exactly one for each. `answered`: a backend said OK. `failed`: it said otherwise, or broke, and none was left
+ * to try. `refused`: it was not begun.
+ */
+export type OutcomeName = 'answered' | 'failed' | 'timedOut' | 'cancelled' | 'refused';
+
 export const Outcome = {
   /** A backend answered OK (or a no-reply request left). */
   answered: 0,
@@ -16,9 +22,7 @@ export const Outcome = {
   cancelled: 3,
   /** Not begun: overload, draining, unknown route. */
   refused: 4,
-} as const;
-
-export type OutcomeName = keyof typeof Outcome;
+} as const satisfies Record<OutcomeName, number>;
 
 /** Upper bounds of the latency histogram, in ms; the last bucket has none. */
 export const LATENCY_BOUNDS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000] as const;

@@ -6,9 +6,11 @@ export const MetaField = { traceContext: 1, tenant: 2, token: 3, affinityKey: 4,
 /** Field types from here on are the users' own: passed on, never interpreted. */
 export const FIRST_CUSTOM_FIELD = 128;
 
+/** Fields that travel with a request, beside its payload; at most 65,535 bytes in all. */
 export interface Meta {
   /** A W3C `traceparent`. */
   readonly traceContext?: string;
+  /** On whose behalf. */
   readonly tenant?: string;
   /** A credential for the gateway. The gateway never passes it on. */
   readonly token?: string;

@@ -11,11 +11,13 @@ export function statusName(code: number): StatusCode {
   return STATUS_NAMES.get(code) ?? `STATUS_${code}`;
 }
 
+/** What else a `StatusError` says. */
 export interface StatusErrorOptions {
   /** The work was not begun, provably: the request may be sent again whatever it does. Default false. */
   readonly notExecuted?: boolean;
   /** The request says itself that it may be sent twice. Default false. */
   readonly idempotent?: boolean;
+  /** The error behind it. */
   readonly cause?: unknown;
 }
 
@@ -24,6 +26,7 @@ const TRANSIENT: readonly number[] = [Status.UNAVAILABLE, Status.RESOURCE_EXHAUS
 
 /** A status other than OK, as an error: what a request rejects with. `message` is the sentence that travels with it. */
 export class StatusError extends RingwayError {
+  /** `StatusError`. */
   override readonly name = 'StatusError';
   /** The status's number, one of `Status` or any other that passed through. */
   declare readonly status: number;
@@ -35,6 +38,8 @@ export class StatusError extends RingwayError {
   declare readonly retryable: boolean;
 
   /**
+   * What a handler throws to answer with a status.
+   *
    * @param status A number, or a name of `Status`.
    * @param sentence What to tell the requester; it travels with the status.
    */

@@ -1,6 +1,20 @@
 /** The names of the strategies, and what each of them is: a pure choice over candidates. */
 import type { Backend } from '../backend.js';
 
+/**
+ * How an allocator picks a backend. `least-outstanding-p2c`, the default, looks at two by chance and takes the one with fewer
+ * tasks; `peak-ewma` does so by latency; `consistent-hash` goes by the affinity key, with bounded loads.
+ */
+export type StrategyName =
+  | 'round-robin'
+  | 'weighted-round-robin'
+  | 'random'
+  | 'least-outstanding-p2c'
+  | 'least-outstanding'
+  | 'weighted-least-outstanding'
+  | 'peak-ewma'
+  | 'consistent-hash';
+
 export const STRATEGIES = [
   'round-robin',
   'weighted-round-robin',
@@ -10,9 +24,7 @@ export const STRATEGIES = [
   'weighted-least-outstanding',
   'peak-ewma',
   'consistent-hash',
-] as const;
-
-export type StrategyName = (typeof STRATEGIES)[number];
+] as const satisfies readonly StrategyName[];
 
 export const DEFAULT_STRATEGY: StrategyName = 'least-outstanding-p2c';
 
