@@ -135,7 +135,7 @@ void Bridge::Turn() {
     Deliver();
     if (closing_) break;
     reactor.RunCommands();
-    if (!HasEvents()) reactor.events().ReleaseAll();
+    if (!HasEvents()) reactor.events().StartOver();
   }
   in_turn_ = false;
   if (!closing_) KeepTurning(HasEvents() || reactor.HasWork());

@@ -15,26 +15,33 @@ class CommandRing {
   CommandRing(const CommandRing&) = delete;
   CommandRing& operator=(const CommandRing&) = delete;
 
-  bool Empty() const { return Head() == tail_; }
+  bool Empty() const { return Head() == Tail(); }
 
   // Calls run(kind, header) for each command; the memory is JavaScript's again when it returns.
   template <typename Run>
   void TakeAll(Run&& run) {
     const uint32_t head = Head();
-    if (head == tail_) return;
-    while (tail_ != head) {
-      const uint32_t* at = words_ + (tail_ & (kCommandWords - 1));
+    uint32_t tail = Tail();
+    if (head == tail) return;
+    while (tail != head) {
+      const uint32_t* at = words_ + (tail & (kCommandWords - 1));
       const uint32_t words = at[0] & 0xffffff;
       const auto kind = static_cast<CommandKind>(at[0] >> 24);
-      CHECK(words > 0 && words <= head - tail_);
+      CHECK(words > 0 && words <= head - tail);
       if (kind != CommandKind::kWrap) run(kind, at);
-      tail_ += words;
+      tail += words;
     }
     std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandTail)])
-        .store(tail_, std::memory_order_release);
+        .store(tail, std::memory_order_release);
   }
 
  private:
+  // Ours alone, but where both sides share a thread: JavaScript then moves both ends of an empty ring to its start.
+  uint32_t Tail() const {
+    return std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandTail)])
+        .load(std::memory_order_relaxed);
+  }
+
   uint32_t Head() const {
     return std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandHead)])
         .load(std::memory_order_seq_cst);
@@ -42,7 +49,6 @@ class CommandRing {
 
   uint32_t* const control_;
   const uint32_t* const words_;
-  uint32_t tail_ = 0;
 };
 
 }  // namespace ringway

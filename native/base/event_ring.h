@@ -98,8 +98,15 @@ class EventRing {
   // Bytes at a position; for commands that pass on what was received.
   const uint8_t* BytesAt(uint32_t position) const { return memory_.bytes + (position & (kEventBytes - 1)); }
 
-  // Both sides run on one thread and everything was consumed, commands included: the bytes are free at once.
-  void ReleaseAll() { Control(ControlWord::kBytesTail).store(bytes_head_, std::memory_order_relaxed); }
+  // Both sides run on one thread and everything was consumed, commands included: the bytes are free at once, and the
+  // next descriptor stands at the ring's start, so that a turn's few stay in the cache.
+  void StartOver() {
+    CHECK_EQ(head_, EventTail());
+    Control(ControlWord::kBytesTail).store(bytes_head_, std::memory_order_relaxed);
+    head_ = (head_ + kEventDescriptors - 1) & ~(kEventDescriptors - 1);
+    Control(ControlWord::kEventTail).store(head_, std::memory_order_relaxed);
+    Control(ControlWord::kEventHead).store(head_, std::memory_order_relaxed);
+  }
 
   std::atomic_ref<uint32_t> Control(ControlWord word) const {
     return std::atomic_ref<uint32_t>(memory_.control[static_cast<uint32_t>(word)]);

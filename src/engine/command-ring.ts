@@ -43,6 +43,19 @@ export class CommandRing {
     return ((Atomics.load(this.#control, Control.commandTail) - head) | 0) >= 0;
   }
 
+  /**
+   * Where both sides share a thread, between two turns: an empty ring begins at its start again, so that the commands of a
+   * turn lie in the same few lines of the cache as those of the turn before.
+   */
+  startOver(): void {
+    const place = this.#head & MASK;
+    if (place === 0 || Atomics.load(this.#control, Control.commandTail) !== this.#head) return;
+    this.#head = (this.#head + COMMAND_WORDS - place) >>> 0;
+    this.#tail = this.#head;
+    Atomics.store(this.#control, Control.commandTail, this.#head);
+    Atomics.store(this.#control, Control.commandHead, this.#head);
+  }
+
   /** Makes what was written visible to the reactor. */
   publish(): void {
     if (this.#spilled.length > 0) this.#unspill();

@@ -279,6 +279,7 @@ export class NativeEngine implements Engine {
     this.#nowMs = performance.now();
     this.#turn++;
     const rings = this.#rings;
+    if (this.reactors === 0) rings[0].commands.startOver();
     try {
       for (let i = 0; i < rings.length; i++) this.#takeFrom(rings[i]);
       this.#endBatch();
@@ -304,7 +305,7 @@ export class NativeEngine implements Engine {
   #takeFrom(rings: ReactorRings): void {
     const { control, descriptors, bytes, connections } = rings;
     const head = Atomics.load(control, Control.eventHead);
-    let tail = rings.tail;
+    let tail = control[Control.eventTail];
     if (tail === head) return;
     this.batchBytes = bytes;
     this.batchReactor = rings.index;
@@ -334,7 +335,6 @@ export class NativeEngine implements Engine {
         }
       }
     } finally {
-      rings.tail = tail;
       Atomics.store(control, Control.eventTail, tail);
     }
   }

@@ -21,8 +21,6 @@ export class ReactorRings {
   readonly commands: CommandRing;
   /** By slot. */
   readonly connections: (NativeConnection | undefined)[] = [];
-  /** Events taken. */
-  tail = 0;
   /** The event ring's bytes up to here have been looked at. */
   position = 0;
   #releases: Release[] = [];

@@ -154,7 +154,7 @@ TEST_CASE("Where both sides share a thread everything is free at once") {
     while (ring.HasRoomForFrame(kLargest)) PushFrame(ring, 1, std::string(10'000, 'x'));
     ring.Flush();
     while (memory.Tail() != memory.Head()) memory.Take();
-    ring.ReleaseAll();
+    ring.StartOver();
     CHECK(ring.HasRoomForFrame(kLargest));
   }
 }
