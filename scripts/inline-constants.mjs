@@ -13,6 +13,7 @@ const TABLES = {
   'engine/tables.gen.js': ['Status', 'ENGINE_LIMITS'],
   'engine/native.js': ['Control', 'EventKind', 'CommandKind'],
   'gateway/task-table.js': ['Word', 'Time', 'Rare', 'Mark', 'TaskState', 'AttemptEnd'],
+  'gateway/in-flight-index.js': ['Window'],
   'gateway/tracker.js': ['Outcome'],
 };
 

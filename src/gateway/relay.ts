@@ -175,6 +175,7 @@ export class Relay implements LinkEvents {
       else this.#cancelSilently(slot);
       slot = next;
     }
+    this.inFlight.forget(owner.place);
     table.forgetOwner(owner);
     this.#stopped.delete(owner);
     this.#pumpAll();

@@ -143,13 +143,17 @@ describe('in-flight index', () => {
   test('finds exactly what was put in, through growth and removal', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(fc.nat(5), fc.nat(30), fc.boolean()), { maxLength: 400 }),
+        // Counted up, with a request's place in the low bits, and such as meet in every window.
+        fc.array(fc.tuple(fc.nat(5), fc.nat(30), fc.constantFrom(1, 7, 1 << 16, 256), fc.boolean()), {
+          maxLength: 400,
+        }),
         fc.integer(),
         (steps, salt) => {
           const table = new TaskTable();
           const index = new InFlightIndex(table, salt);
           const model = new Map<string, number>();
-          for (const [owner, id, remove] of steps) {
+          for (const [owner, number, step, remove] of steps) {
+            const id = Math.imul(number, step);
             const key = `${owner}/${id}`;
             const slot = index.find(owner, id);
             expect(slot).toBe(model.get(key) ?? -1);
@@ -169,6 +173,28 @@ describe('in-flight index', () => {
         },
       ),
     );
+  });
+
+  test('who leaves gives its window back, and its place begins with none of its ids', () => {
+    const table = new TaskTable();
+    const index = new InFlightIndex(table, 7);
+    for (let round = 0; round < 3; round++) {
+      const slots: number[] = [];
+      for (let id = 0; id < 100; id++) {
+        const slot = table.acquire();
+        table.words[slot + Word.owner] = 3;
+        table.words[slot + Word.clientId] = id * 5;
+        expect(index.find(3, id * 5)).toBe(-1);
+        index.insert(slot);
+        slots.push(slot);
+      }
+      expect(index.size).toBe(100);
+      expect(() => index.forget(3)).toThrow('no ids in flight');
+      for (const slot of slots) index.remove(slot);
+      index.forget(3);
+      for (const slot of slots) table.release(slot);
+    }
+    expect(index.size).toBe(0);
   });
 
   test('holds more than its first size, and loses nothing when others leave', () => {
