@@ -11,6 +11,8 @@ const MASK = COMMAND_WORDS - 1;
 /** Measured on Node 20: 1.05 ns per byte in a loop, 13 ns for `set` of 64 bytes, 39 ns to make the view that `set` needs. */
 const WHOLE_BY_LOOP_BYTES = 12;
 const PART_BY_LOOP_BYTES = 48;
+/** Of the header that is copied by words. */
+const HEADER_WORDS = 4;
 
 export class CommandRing {
   readonly #control: Uint32Array;
@@ -20,6 +22,9 @@ export class CommandRing {
   readonly #flush: () => void;
   #head = 0;
   #tail = 0;
+  /** The first header of 16 bytes that was sent, most likely the one that all RMP frames share, and the same as words. */
+  #header: Uint8Array | undefined = undefined;
+  #headerWords: Uint32Array = new Uint32Array(HEADER_WORDS);
   /** Whole commands that found no room. While there are any, later ones queue behind them. */
   #spilled: Uint32Array[] = [];
 
@@ -95,7 +100,7 @@ export class CommandRing {
     words[at + 4] = reactor;
     words[at + 5] = start;
     words[at + 6] = length;
-    this.#copy(header, 0, headerLength, (at + SEND_WORDS) << 2);
+    this.#copyHeader(header, headerLength, at + SEND_WORDS);
   }
 
   /** `header[0, headerLength)` and then `bytes[start, end)`, all copied into the ring. */
@@ -119,9 +124,8 @@ export class CommandRing {
     const words = this.#words;
     words[at + 3] = inline;
     words[at + 6] = 0;
-    const place = (at + SEND_WORDS) << 2;
-    this.#copy(header, 0, headerLength, place);
-    this.#copy(bytes, start, end, place + headerLength);
+    this.#copyHeader(header, headerLength, at + SEND_WORDS);
+    this.#copy(bytes, start, end, ((at + SEND_WORDS) << 2) + headerLength);
   }
 
   /** `header[0, headerLength)` and then bytes of a block; the command owns one reference of it. */
@@ -149,7 +153,7 @@ export class CommandRing {
     words[at + 5] = high;
     words[at + 6] = offset;
     words[at + 7] = length;
-    this.#copy(header, 0, headerLength, (at + SEND_BLOCK_WORDS) << 2);
+    this.#copyHeader(header, headerLength, at + SEND_BLOCK_WORDS);
   }
 
   #begin(at: number, kind: number, size: number, slot: number, generation: number): void {
@@ -157,6 +161,23 @@ export class CommandRing {
     words[at] = size | (kind << 24);
     words[at + 1] = slot;
     words[at + 2] = generation;
+  }
+
+  #copyHeader(header: Uint8Array, headerLength: number, at: number): void {
+    if (header === this.#header && headerLength === HEADER_WORDS * 4) {
+      const from = this.#headerWords;
+      const words = this.#words;
+      words[at] = from[0];
+      words[at + 1] = from[1];
+      words[at + 2] = from[2];
+      words[at + 3] = from[3];
+      return;
+    }
+    this.#copy(header, 0, headerLength, at << 2);
+    if (this.#header === undefined && isFourWords(header, headerLength)) {
+      this.#header = header;
+      this.#headerWords = new Uint32Array(header.buffer, header.byteOffset, HEADER_WORDS);
+    }
   }
 
   #copy(from: Uint8Array, start: number, end: number, to: number): void {
@@ -239,4 +260,8 @@ export class CommandRing {
     }
     if (done < spilled.length) this.#spilled = done === 0 ? spilled : spilled.slice(done);
   }
+}
+
+function isFourWords(header: Uint8Array, headerLength: number): boolean {
+  return header.length === HEADER_WORDS * 4 && headerLength === header.length && header.byteOffset % 4 === 0;
 }

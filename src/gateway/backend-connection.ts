@@ -7,7 +7,7 @@ import type { CloseReason } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { encodeHello, Feature, parseHello } from '../protocol/hello.js';
 import { MetaScan, withoutToken } from '../protocol/meta-scan.js';
-import { At, Flag, HEADER_BYTES, Kind, readU32, writeHeader } from '../protocol/rmp.js';
+import { At, Flag, HEADER_BYTES, header, Kind, readU32, setHeader } from '../protocol/rmp.js';
 import type { Backend } from './backend.js';
 import { ABANDONED, LinkIds } from './link-ids.js';
 import { NO_PLACE } from './places.js';
@@ -58,7 +58,6 @@ export interface LinkCounters {
 }
 
 /** One header at a time: `sendFrame` copies it before it returns. */
-const scratch = new Uint8Array(HEADER_BYTES);
 const meta = new MetaScan();
 const NO_BYTES = new Uint8Array(0);
 
@@ -273,16 +272,16 @@ export class BackendConnection implements TaskCarrier {
     table.words[slot + Word.linkId] = id;
     table.setTime(slot, Time.sentOffset, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
-    writeHeader(scratch, end - start, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
+    setHeader(end - start, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
     this.#offset += HEADER_BYTES + end - start;
-    if (!this.connection!.sendFrame(scratch, HEADER_BYTES, bytes, start, end)) this.congested = true;
+    if (!this.connection!.sendFrame(header, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
 
   #control(kind: number, flags: number, id: number, arg: number, bytes: Uint8Array, start: number, end: number): void {
     if (!this.isOpen) return;
-    writeHeader(scratch, end - start, kind, flags, 0, id, arg);
+    setHeader(end - start, kind, flags, 0, id, arg);
     this.#offset += HEADER_BYTES + end - start;
-    if (!this.connection!.sendFrame(scratch, HEADER_BYTES, bytes, start, end)) this.congested = true;
+    if (!this.connection!.sendFrame(header, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
 
   #response(bytes: Uint8Array, start: number, end: number): void {

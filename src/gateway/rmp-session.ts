@@ -2,7 +2,7 @@
 import { ENGINE_LIMITS } from '../engine/tables.gen.js';
 import { encodeHello, parseHello } from '../protocol/hello.js';
 import { MetaScan, withoutToken } from '../protocol/meta-scan.js';
-import { At, Flag, HEADER_BYTES, Kind, readU16, readU32, writeHeader } from '../protocol/rmp.js';
+import { At, Flag, HEADER_BYTES, header, Kind, readU16, readU32, setHeader } from '../protocol/rmp.js';
 import { hashBytes } from './allocator.js';
 import { FIRST_IGNORABLE_KIND } from './backend-connection.js';
 import { Sentence } from './sentence.js';
@@ -12,7 +12,6 @@ import { Word } from './task-table.js';
 /** Flags of a request that mean something, here and at the backend. */
 const REQUEST_FLAGS = Flag.noReply | Flag.idempotent | Flag.meta;
 
-const scratch = new Uint8Array(HEADER_BYTES);
 const meta = new MetaScan();
 const NO_BYTES = new Uint8Array(0);
 
@@ -34,7 +33,7 @@ export class RmpSession extends Session {
     const { relay } = this.context;
     const { table } = relay;
     const route = table.words[slot + Word.route];
-    writeHeader(scratch, end - start, Kind.response, flags, route, table.words[slot + Word.clientId], status);
+    setHeader(end - start, Kind.response, flags, route, table.words[slot + Word.clientId], status);
     relay.release(slot);
     // A client that does not take its answers is not read until it does.
     if (!this.#send(bytes, start, end) && !this.left) this.pause(Pause.congested);
@@ -46,7 +45,7 @@ export class RmpSession extends Session {
     }
     const { table } = this.context.relay;
     const route = table.words[slot + Word.route];
-    writeHeader(scratch, end - start, Kind.response, flags | Flag.more, route, table.words[slot + Word.clientId], 0);
+    setHeader(end - start, Kind.response, flags | Flag.more, route, table.words[slot + Word.clientId], 0);
     this.#send(bytes, start, end);
     return undefined;
   }
@@ -148,13 +147,13 @@ export class RmpSession extends Session {
   }
 
   #control(kind: number, id: number, arg: number, bytes: Uint8Array, start: number, end: number): void {
-    writeHeader(scratch, end - start, kind, 0, 0, id, arg);
+    setHeader(end - start, kind, 0, 0, id, arg);
     this.#send(bytes, start, end);
   }
 
-  /** The header is in `scratch`. */
+  /** The header is set. */
   #send(bytes: Uint8Array, start: number, end: number): boolean {
-    const taken = this.connection.sendFrame(scratch, HEADER_BYTES, bytes, start, end);
+    const taken = this.connection.sendFrame(header, HEADER_BYTES, bytes, start, end);
     if (!taken) this.congested = true;
     return taken;
   }

@@ -1,11 +1,10 @@
 /** Writes RMP frames to one connection, and holds them back while its peer takes no more. */
 import type { Connection } from '../engine/engine.js';
-import { HEADER_BYTES, writeHeader } from './rmp.js';
+import { HEADER_BYTES, header, setHeader } from './rmp.js';
 
 export const EMPTY = new Uint8Array(0);
 
 /** Shared by all writers: `sendFrame` copies it before it returns. */
-const header = new Uint8Array(HEADER_BYTES);
 
 export class RmpWriter {
   readonly #connection: Connection;
@@ -40,7 +39,7 @@ export class RmpWriter {
     end: number = bytes.length,
   ): boolean {
     if (this.#ended) return false;
-    writeHeader(header, end - start, kind, flags, route, id, arg);
+    setHeader(end - start, kind, flags, route, id, arg);
     if (this.#congested) {
       this.#hold(bytes, start, end);
       return false;

@@ -85,3 +85,34 @@ export function writeHeader(
   writeU32(header, At.id, id);
   writeU32(header, At.arg, arg);
 }
+
+/**
+ * The header of the frame that is being sent, by whomever: `sendFrame` copies it before it returns. One for all, so that an engine
+ * that has seen it once knows how to copy it by words.
+ */
+export const header = new Uint8Array(HEADER_BYTES);
+const words = new Int32Array(header.buffer);
+const isLittleEndian = new Uint8Array(Int32Array.of(1).buffer)[0] === 1;
+
+/** `writeHeader` into `header`, in four stores instead of sixteen. */
+export function setHeader(
+  payloadLength: number,
+  kind: number,
+  flags: number,
+  route: number,
+  id: number,
+  arg: number,
+): void {
+  if (!isLittleEndian) {
+    writeHeader(header, payloadLength, kind, flags, route, id, arg);
+    return;
+  }
+  words[0] = swapped(HEADER_AFTER_LENGTH + payloadLength);
+  words[1] = kind | (flags << 8) | ((route & 0xff00) << 8) | (route << 24);
+  words[2] = swapped(id);
+  words[3] = swapped(arg);
+}
+
+function swapped(word: number): number {
+  return (word << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
+}
