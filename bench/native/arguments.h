@@ -35,6 +35,7 @@ A load generator of one thread: every answer is checked byte for byte, with its 
   --partials N        (default 100)
   --seconds T         measured time (default 2)
   --warmup-seconds T  seconds before it (default 0.5); also --warmup
+  --patience T        seconds without any answer after which what is in flight counts as missing (default 10)
   --pid PID[,PID...]  server processes whose CPU time is read over the measured time
   --idle N            with --connections: N more, which stay idle and must still be open at the end. Alone: opens N, prints
                       a line when the server has accepted all, and holds them until stdin closes
@@ -103,6 +104,7 @@ inline bool ParseOption(std::string_view name, const char* value, Options* optio
   if (name == "--protocol") return Choose(value, kProtocols, &options->protocol);
   if (name == "--seconds") return Assign(value, 0.01, 3600, &options->seconds);
   if (name == "--warmup" || name == "--warmup-seconds") return Assign(value, 0, 3600, &options->warmup);
+  if (name == "--patience") return Assign(value, 0.01, 3600, &options->patience);
   if (name == "--idle") return Assign(value, 1, 60000, &options->idle);
   if (name == "--pid") return ParsePids(value, &options->pids);
   return false;

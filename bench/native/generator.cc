@@ -24,6 +24,7 @@ Generator::Generator(const Options& options)
       writer_(options_, pattern_),
       in_order_(options.protocol != Protocol::kRmp),
       churns_(options.mode == Mode::kChurn),
+      patience_ns_(static_cast<uint64_t>(options.patience * 1e9)),
       epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
       connections_(static_cast<size_t>(options.connections)),
       arrivals_(options.open_loop() ? options.rate : 1, options.spacing) {}
@@ -81,7 +82,7 @@ void Generator::Start() {
 void Generator::LoopUntil(uint64_t end_ns) {
   while (open_ > 0) {
     const uint64_t now_ns = Now();
-    if (now_ns >= end_ns || (in_flight_ > 0 && now_ns > last_progress_ns_ + kStallNs)) return;
+    if (now_ns >= end_ns || (in_flight_ > 0 && now_ns > last_progress_ns_ + patience_ns_)) return;
     if (options_.open_loop()) SendDue();
     const uint64_t until_ns = options_.open_loop() ? std::min(end_ns, arrivals_.next_ns()) : end_ns;
     const uint64_t after_ns = Now();
@@ -93,8 +94,8 @@ void Generator::LoopUntil(uint64_t end_ns) {
 // the end, and one answered late has its latency.
 void Generator::Drain() {
   sending_ = false;
-  const uint64_t end_ns = Now() + kStallNs;
-  while (open_ > 0 && (in_flight_ > 0 || waiting_ > 0 || IsDue(window_end_ns_)) && Now() < end_ns) {
+  while (open_ > 0 && (in_flight_ > 0 || waiting_ > 0 || IsDue(window_end_ns_)) &&
+         Now() < last_progress_ns_ + patience_ns_) {
     if (options_.open_loop()) SendDue();
     Poll(IsDue(window_end_ns_) ? 0 : kLongestPollNs);
   }

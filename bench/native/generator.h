@@ -37,7 +37,6 @@ class Generator {
  private:
   static constexpr size_t kReadBytes = 256 * 1024;
   static constexpr uint64_t kSecond = 1'000'000'000;
-  static constexpr uint64_t kStallNs = 10 * kSecond;
   static constexpr uint64_t kLongestPollNs = kSecond / 10;
   // After the last answer: time for one that nobody asked for.
   static constexpr uint64_t kListenOnNs = kSecond / 50;
@@ -84,6 +83,7 @@ class Generator {
   const RequestWriter writer_;
   const bool in_order_;
   const bool churns_;
+  const uint64_t patience_ns_;
   const int epoll_fd_;
   std::vector<Connection> connections_;
   std::vector<int> idle_fds_;

@@ -42,6 +42,8 @@ struct Options {
   Spacing spacing = Spacing::kPoisson;
   double seconds = 2;
   double warmup = 0.5;
+  // Seconds without an answer after which what is in flight counts as missing.
+  double patience = 10;
   std::vector<pid_t> pids;
   int idle = 0;
   // When only idle connections are held: one message goes over each before it rests.
