@@ -6,7 +6,7 @@ import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { broken } from './broken.js';
 import type { Peer, Sent, SimulatedConnection } from './connection.js';
 import type { Ledger } from './ledger.js';
-import { ROUTES, type Temper, UNKNOWN_ROUTE } from './plan.js';
+import { type Temper, UNKNOWN_ROUTE } from './plan.js';
 import type { Random } from './random.js';
 import type { ClientRecord, TaskOptions } from './records.js';
 import { MIN_BODY_BYTES, NO_BODY, requestBody, rmpFrame } from './wire.js';
@@ -175,7 +175,7 @@ export class SimulatedClient implements Peer {
     if (random.chance(noReplies)) flags |= Flag.noReply;
     return {
       id: taken ?? this.#id(),
-      route: random.chance(0.01) ? UNKNOWN_ROUTE : random.pick(ROUTES.slice(0, -1)),
+      route: random.chance(0.01) ? UNKNOWN_ROUTE : random.pick(this.#temper.routes),
       flags,
       bodyBytes: this.#length(),
       budgetMs: this.#budgetMs(),

@@ -123,11 +123,13 @@ export class SimulatedConnection implements Connection {
   }
 
   pause(): void {
+    this.#engine.witness.reading(this, false);
     this.paused = true;
     this.deliveredWhilePaused = 0;
   }
 
   resume(): void {
+    this.#engine.witness.reading(this, true);
     this.paused = false;
   }
 

@@ -39,6 +39,8 @@ export interface Witness {
     start: number,
     end: number,
   ): Sent | undefined;
+  /** The gateway stops reading, or goes on. */
+  reading(connection: SimulatedConnection, on: boolean): void;
   /** The peer's FIN is about to be told. */
   ended(connection: SimulatedConnection): void;
   /** The gateway ends the connection: it is told nothing more, and nothing more is sent. */

@@ -26,7 +26,8 @@ export const FAULTS: readonly Fault[] = [
     file: 'task-table.ts',
     find: 'this.#free[this.#freeCount++] = slot;',
     replace: 'this.#free[this.#freeCount++] = slot; this.#free[this.#freeCount++] = slot;',
-    finds: /^slots in use are those of tasks/,
+    finds:
+      /^(slots in use are those of tasks|a task (is|that is over is) |the gateway threw: gateway invariant broken)/,
   },
   {
     name: "a backend's credit is leaked with each late answer",
@@ -126,7 +127,7 @@ export const FAULTS: readonly Fault[] = [
     file: 'backend-connection.ts',
     find: 'this.#control(Kind.cancel, 0, id, 0, NO_BYTES, 0, 0);',
     replace: '',
-    finds: /^a backend is told when nobody waits for its answer/,
+    finds: /^(a backend is told when nobody waits for its answer|a route with an order has one request in flight)/,
   },
   {
     name: 'a backend is told the whole budget instead of what remains',

@@ -6,6 +6,7 @@
 import { limits } from '../../src/limits.js';
 import { NO_PLACE } from '../../src/gateway/places.js';
 import type { Relay } from '../../src/gateway/relay.js';
+import type { GatewayReport } from '../../src/gateway/report.js';
 import type { Session } from '../../src/gateway/session.js';
 import { Mark, SLOT_SHIFT, TaskState, Time, Word } from '../../src/gateway/task-table.js';
 import { Flag } from '../../src/protocol/rmp.js';
@@ -72,6 +73,20 @@ export class Invariants {
     this.#checkTotals();
     this.#checkClients();
     this.#checkLinks();
+  }
+
+  /** What operators are told is what there is. */
+  checkReport(report: GatewayReport): void {
+    const outcomes = Object.values(report.outcomes).reduce((sum, count) => sum + count, 0);
+    equal('the report adds up', report.received, outcomes + report.open);
+    equal('the report says what waits', report.queued, this.#queued);
+    const clients = report.clients.reduce((sum, { connections }) => sum + connections, 0);
+    equal('the report counts the clients', clients, this.#ledger.clients.size);
+    let inFlight = 0;
+    for (const { unanswered } of this.#ledger.backends.values()) inFlight += unanswered;
+    const reported = report.backends.reduce((sum, backend) => sum + backend.inFlight, 0);
+    // The ledger has not seen what waits for a link to open.
+    if (reported < inFlight) broken('the report says what is in flight', `${reported}, where there are ${inFlight}`);
   }
 
   #count(): void {
@@ -222,7 +237,8 @@ export class Invariants {
 
   /** Answers with how many tasks beyond its bound a client may have waiting: they had been read before reading stopped. */
   #checkBounds(session: Session, paused: boolean, deliveredWhilePaused: number, name: string): number {
-    const surplus = session.refusesWhenFull || !paused ? 0 : deliveredWhilePaused;
+    // The one for which there was no room stopped the reading.
+    const surplus = session.refusesWhenFull ? 0 : 1 + (paused ? deliveredWhilePaused : 0);
     if (session.queuedTasks > session.maxQueuedTasks + surplus) {
       broken(`no more than ${session.maxQueuedTasks} tasks of a client wait`, `${name} has ${session.queuedTasks}`);
     }
@@ -232,7 +248,7 @@ export class Invariants {
     }
     const held = this.#heldBytes.of(session.place);
     if (held > limits.maxHeldBytes) broken('answers that wait for their turn are bounded', `${name} has ${held} bytes`);
-    return surplus + 1;
+    return surplus;
   }
 
   #checkLinks(): void {

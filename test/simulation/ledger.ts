@@ -179,6 +179,10 @@ export class Ledger implements Witness {
     return this.#clientRules.says(record as ClientRecord, frame);
   }
 
+  reading(connection: SimulatedConnection, on: boolean): void {
+    if (this.trace.enabled) this.trace.add(`gateway ${on ? 'reads' : 'stops reading'} ${nameOf(connection)}`);
+  }
+
   ended(connection: SimulatedConnection): void {
     const { record } = connection;
     if (this.trace.enabled) this.trace.add(`${nameOf(connection)} → gateway: FIN`);

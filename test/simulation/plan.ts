@@ -12,17 +12,21 @@ export const CLIENT_PORT = 8_000;
 export const BACKEND_PORT = 9_000;
 /** The name that the backends of pool 1 go by. */
 export const POOL_NAME = 'pool.test';
-/** Routes of the table below, and one that does not exist. */
-export const ROUTES = [0, 1, 2, 3, 4, 9] as const;
+/** Of the table below. */
+const ROUTES = [0, 1, 2, 3, 4] as const;
 export const UNKNOWN_ROUTE = 9;
+/** Share of the worlds in which nearly everything goes over one link, so that its ids come round. */
+const BUSY = 0.15;
 
 export interface Temper {
   /** Clients at most. */
   readonly clients: number;
   /** Requests sent in one go at most. */
   readonly burst: number;
-  /** Backends of pool 0. */
-  readonly backends: number;
+  /** Requests of a client that wait for their answer, beyond which it sends nothing. */
+  readonly unanswered: number;
+  /** Those that requests go to. */
+  readonly routes: readonly number[];
   /** Of the steps: how many are faults of clients, and of backends. */
   readonly clientFaults: number;
   readonly backendFaults: number;
@@ -48,7 +52,24 @@ export interface Plan {
 
 export function makePlan(random: Random): Plan {
   scaleLimits(random);
-  return { config: makeConfig(random), temper: makeTemper(random), highWaterMark: random.pick([150, 1_000, 65_536]) };
+  const config = makeConfig(random);
+  const temper = makeTemper(random);
+  const plan = { config, temper, highWaterMark: random.pick([150, 1_000, 65_536]) };
+  return random.chance(BUSY) ? makeBusy(random, plan) : plan;
+}
+
+function makeBusy(random: Random, { config, temper }: Plan): Plan {
+  const [first, second] = config.pools;
+  const links = { ...first.links, min: 1, max: 1 };
+  const maxInFlight = random.pick([100, 2_000]);
+  const pool = { ...first, servers: first.servers.slice(0, 1), maxInFlight, deadlineMs: 5_000, links };
+  Object.assign(limits, { linkHighWaterMark: 4_000_000, maxAbandonedIds: 256, maxQueuedBytes: 1_000_000 });
+  const diligence = random.pick([20, 100]);
+  return {
+    config: { ...config, pools: [pool, second], maxQueuedTotal: 1_000 },
+    temper: { ...temper, clients: 12, routes: [0], burst: 40, unanswered: 100, diligence, backendFaults: 0.003 },
+    highWaterMark: 65_536,
+  };
 }
 
 /** The gateway reads its limits when it needs them: a thousand tasks then meet what else takes a million. */
@@ -154,7 +175,8 @@ function makeTemper(random: Random): Temper {
   return {
     clients: random.pick([2, 6, 12]),
     burst: random.pick([2, 8, 20, 40]),
-    backends: random.between(1, 4),
+    unanswered: 60,
+    routes: ROUTES,
     clientFaults: calm ? 0 : random.pick([0.02, 0.1]),
     backendFaults: calm ? 0 : random.pick([0.02, 0.1]),
     errors: random.pick([0.02, 0.2]),

@@ -25,9 +25,11 @@ export interface Failure {
   readonly events: readonly string[];
 }
 
-/** Tasks per client that wait for their answer, beyond which it sends nothing. */
-const MAX_UNANSWERED = 60;
 const REPORTED_EVENTS = 40;
+/** Long enough for links that are not needed to be closed. */
+const QUIET_MS = 61_000;
+/** Steps between two looks at the gateway's report. */
+const REPORT_STEPS = 50;
 /** How often everybody is given time at the end. */
 const LAST_ROUNDS = 60;
 const LAST_ROUND_MS = 200;
@@ -62,7 +64,6 @@ class Simulation {
   /** Once in a seed, or never. */
   readonly #drainStep: number;
   #drain: Promise<GatewayDrainReport> | undefined;
-  #closed = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -78,6 +79,7 @@ class Simulation {
     engine.turn();
     if (random.chance(0.3)) engine.turn();
     this.#world.invariants.check();
+    if (this.step % REPORT_STEPS === 0) this.#world.invariants.checkReport(this.#world.gateway.stats());
   }
 
   /** Everybody behaves from here on: everything comes to its end. */
@@ -169,7 +171,7 @@ class Simulation {
     }
     const client = random.pick(clients);
     if (random.chance(0.05)) client.cancel();
-    else if (client.unanswered < MAX_UNANSWERED && client.connection.unread < MAX_UNANSWERED) client.sendBurst();
+    else if (Math.max(client.unanswered, client.connection.unread) < plan.temper.unanswered) client.sendBurst();
   }
 
   #clientMisbehaves(): void {
@@ -197,24 +199,28 @@ class Simulation {
     const world = this.#world;
     const { random, plan, names } = world;
     if (names.waiting > 0 && random.chance(0.7)) await world.answerLookup(true);
-    if (random.chance(0.02)) world.clock.standStill(random.between(500, 3_000));
+    const dice = random.next();
+    if (dice < 0.02) world.clock.standStill(random.between(500, 3_000));
+    else if (dice < 0.021) world.clock.standStill(QUIET_MS);
     else world.advance(random.next() * plan.temper.pace);
   }
 
-  /** In the middle: a drain, or an end without one. */
+  /** In the middle: a drain, an end without one, or both. */
   async #shutDown(): Promise<void> {
-    const { gateway, ledger, random, clock, relay } = this.#world;
+    const { gateway, ledger, random, clock } = this.#world;
     ledger.draining = true;
-    if (random.chance(0.3) && !this.#closed) {
-      this.#closed = true;
-      ledger.cutFromMs = 0;
-      const open = relay.tracker.open;
-      this.#drain = gateway.drain(0).then((report) => ({ ...report, cut: Math.max(report.cut, open) }));
-      await gateway.close();
-      return;
-    }
     const graceMs = random.pick([0, 200, 2_000]);
     ledger.cutFromMs = clock.nowMs + graceMs;
-    this.#drain = gateway.drain(graceMs);
+    if (random.chance(0.7)) this.#drain = gateway.drain(graceMs);
+    if (this.#drain === undefined || random.chance(0.2)) await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    const { gateway, ledger, clock, relay } = this.#world;
+    const cut = relay.tracker.open;
+    ledger.cutFromMs = clock.nowMs;
+    await gateway.close();
+    if (relay.tracker.open > 0) broken('a gateway that is closed has no open task', `${relay.tracker.open}`);
+    this.#drain ??= Promise.resolve({ finished: 0, cut, unflushed: 0, durationMs: 0 });
   }
 }
