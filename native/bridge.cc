@@ -24,6 +24,7 @@ Bridge* Bridge::Create(napi_env env, napi_value options, napi_value memory, napi
   auto* bridge = new Bridge(env);
   CHECK(napi_create_reference(env, on_events, 1, &bridge->on_events_) == napi_ok);
   napi_value resource = values::MakeObject(env);
+  CHECK(napi_create_reference(env, resource, 1, &bridge->resource_) == napi_ok);
   CHECK(napi_async_init(env, resource, values::Make(env, "ringway"), &bridge->async_context_) == napi_ok);
   bridge->group_.accounts().max_buffered_bytes = values::Unsigned(env, options, "maxEngineBytes");
   bridge->group_.accounts().max_partial_bytes = values::Unsigned(env, options, "maxPartialBytes");
@@ -31,6 +32,7 @@ Bridge* Bridge::Create(napi_env env, napi_value options, napi_value memory, napi
     bridge->group_.Stop();
     napi_async_destroy(env, bridge->async_context_);
     napi_delete_reference(env, bridge->on_events_);
+    napi_delete_reference(env, bridge->resource_);
     for (napi_ref reference : bridge->memory_) napi_delete_reference(env, reference);
     delete bridge;
     return nullptr;
@@ -118,7 +120,7 @@ void Bridge::OnDoorbell() {
   }
   Deliver();
   NotifyReactors();
-  if (HasEvents()) uv_async_send(&doorbell_);
+  if (HasEvents() || redeliver_) uv_async_send(&doorbell_);
 }
 
 void Bridge::OnReadable() { Turn(); }
@@ -130,15 +132,16 @@ void Bridge::Turn() {
   in_turn_ = true;
   Reactor& reactor = group_.reactor(0);
   for (int round = 0; round < kRoundsPerTurn; ++round) {
-    reactor.Tick(false);
-    if (!HasEvents()) break;
+    // JavaScript may still have to look at what the ring holds.
+    if (!redeliver_) reactor.Tick(false);
+    if (!HasEvents() && !redeliver_) break;
     Deliver();
     if (closing_) break;
     reactor.RunCommands();
-    if (!HasEvents()) reactor.events().StartOver();
+    if (!HasEvents() && !redeliver_) reactor.events().StartOver();
   }
   in_turn_ = false;
-  if (!closing_) KeepTurning(HasEvents() || reactor.HasWork());
+  if (!closing_) KeepTurning(HasEvents() || redeliver_ || reactor.HasWork());
 }
 
 // Commands that were given outside of a turn (timers, promises) leave before the loop sleeps.
@@ -147,7 +150,7 @@ void Bridge::BeforeSleep() {
   if (!external_loop_) return NotifyReactors();
   Reactor& reactor = group_.reactor(0);
   reactor.RunCommands();
-  if (HasEvents() || reactor.HasWork()) KeepTurning(true);
+  if (HasEvents() || redeliver_ || reactor.HasWork()) KeepTurning(true);
 }
 
 // An idle handle keeps the loop from sleeping without a system call.
@@ -160,21 +163,43 @@ void Bridge::KeepTurning(bool needed) {
   }
 }
 
-// One callback scope for all events: microtasks and next ticks run after it, exceptions surface as uncaught ones. What
-// stands behind a frame whose handler threw stays in the ring and is taken by the next call.
+// A callback scope for all events, and further ones as long as JavaScript asks for them (a socket of its users has one
+// of its own): next ticks and microtasks run after each. What stands behind a frame whose handler threw stays in the
+// ring and is taken by the next call.
 void Bridge::Deliver() {
-  napi_handle_scope scope;
-  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
+  while (!closing_ && DeliverInScope()) {
+  }
+}
+
+// Not napi_make_callback: it would catch what next ticks throw, and Node's report of an uncaught exception then names
+// another line than the one that threw. True: again.
+bool Bridge::DeliverInScope() {
+  napi_handle_scope handles;
+  if (napi_open_handle_scope(env_, &handles) != napi_ok) return false;
+  bool again = false;
+  redeliver_ = false;
   napi_value function;
-  napi_value result;
   napi_value receiver;
+  napi_value resource;
+  napi_callback_scope scope;
   napi_get_global(env_, &receiver);
   if (napi_get_reference_value(env_, on_events_, &function) == napi_ok && function != nullptr &&
-      napi_make_callback(env_, async_context_, receiver, function, 0, nullptr, &result) == napi_pending_exception) {
-    napi_value exception;
-    if (napi_get_and_clear_last_exception(env_, &exception) == napi_ok) napi_fatal_exception(env_, exception);
+      napi_get_reference_value(env_, resource_, &resource) == napi_ok && resource != nullptr &&
+      napi_open_callback_scope(env_, resource, async_context_, &scope) == napi_ok) {
+    napi_value result;
+    const napi_status status = napi_call_function(env_, receiver, function, 0, nullptr, &result);
+    if (status == napi_pending_exception) {
+      napi_value exception;
+      if (napi_get_and_clear_last_exception(env_, &exception) == napi_ok) napi_fatal_exception(env_, exception);
+      // Not in this call: where the environment is being terminated every call ends so.
+      redeliver_ = true;
+    } else if (status == napi_ok) {
+      napi_get_value_bool(env_, result, &again);
+    }
+    napi_close_callback_scope(env_, scope);
   }
-  napi_close_handle_scope(env_, scope);
+  napi_close_handle_scope(env_, handles);
+  return again;
 }
 
 bool Bridge::HasEvents() const {
@@ -238,6 +263,7 @@ void Bridge::OnHandleClosed(uv_handle_t* handle) {
   if (!bridge->environment_ends_ && napi_open_handle_scope(bridge->env_, &scope) == napi_ok) {
     napi_async_destroy(bridge->env_, bridge->async_context_);
     napi_delete_reference(bridge->env_, bridge->on_events_);
+    napi_delete_reference(bridge->env_, bridge->resource_);
     for (napi_ref reference : bridge->memory_) napi_delete_reference(bridge->env_, reference);
     napi_close_handle_scope(bridge->env_, scope);
   }

@@ -52,12 +52,14 @@ class Bridge {
   void OnIdle();
   void Turn();
   void Deliver();
+  bool DeliverInScope();
   bool HasEvents() const;
   void NotifyReactors();
   void KeepTurning(bool needed);
 
   const napi_env env_;
   napi_ref on_events_ = nullptr;
+  napi_ref resource_ = nullptr;
   napi_async_context async_context_ = nullptr;
   napi_async_cleanup_hook_handle cleanup_hook_ = nullptr;
   std::vector<napi_ref> memory_;
@@ -66,6 +68,7 @@ class Bridge {
   std::string reason_;
   bool external_loop_ = false;
   bool in_turn_ = false;
+  bool redeliver_ = false;  // JavaScript threw and has not said whether it is through
   bool closing_ = false;
   bool environment_ends_ = false;
   int open_handles_ = 0;

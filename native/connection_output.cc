@@ -185,6 +185,7 @@ void Connection::AfterSendQueueEmpty() {
   if ((fin_wanted_ || state_ == State::kFlushing) && !fin_sent_) {
     fin_sent_ = true;
     ::shutdown(fd_.Get(), SHUT_WR);
+    if (state_ == State::kOpen) reactor_.events().Push(EventKind::kFinish, slot());
     // Both directions are over.
     if (state_ == State::kOpen && end_told_) return Fail(CloseReason::kPeerClosed);
   }

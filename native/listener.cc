@@ -61,7 +61,12 @@ void Listener::Admit(Fd fd) {
 void Listener::Close() {
   if (closing_) return;
   closing_ = true;
-  if (armed_) reactor_.driver().Cancel(Data(Op::kNone), fd_.Get());
+  if (armed_) {
+    // The descriptor stays until the driver lets go of it; its address is free at once, for whoever listens next.
+    if (!shut_) AcceptWaiting();
+    ::shutdown(fd_.Get(), SHUT_RDWR);
+    reactor_.driver().Cancel(Data(Op::kNone), fd_.Get());
+  }
   FinishIfOver();
 }
 

@@ -40,6 +40,11 @@ int OpenListeningSocket(const ListenRequest& request, const ConnectionOptions& o
 
 }  // namespace
 
+void ReactorGroup::ListenerEntry::RemoveFile() {
+  if (!path.empty()) ::unlink(path.c_str());
+  path.clear();
+}
+
 ReactorGroup::~ReactorGroup() { CHECK(threads_.empty()); }
 
 void ReactorGroup::AddReactor(std::unique_ptr<Driver> driver, const ReactorMemory& memory, Reactor::Doorbell doorbell) {
@@ -90,13 +95,12 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
     }
     sockets.push_back(std::move(fd));
   }
-  std::string path;  // of a unix socket: its file goes with the listener, as with node:net
-  if (actual.address.storage.ss_family == AF_UNIX) {
-    path = reinterpret_cast<const sockaddr_un&>(actual.address.storage).sun_path;
-  }
   *id = next_listener_++;
   *bound = actual.address;
   auto entry = std::make_shared<ListenerEntry>();
+  if (actual.address.storage.ss_family == AF_UNIX) {
+    entry->path = reinterpret_cast<const sockaddr_un&>(actual.address.storage).sun_path;
+  }
   entry->admission =
       std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip, request.limit_loopback);
   entry->open = std::make_shared<std::atomic<uint32_t>>(static_cast<uint32_t>(count));
@@ -108,16 +112,16 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   for (size_t i = 0; i < count; ++i) entry->sockets.emplace_back(reactors_[i].get(), nullptr);
   for (size_t i = 0; i < count; ++i) {
     // The letter owns the descriptor: a reactor that has stopped reads no mail.
-    auto start = [this, entry, i, socket = std::make_shared<Fd>(std::move(sockets[i])), path, listener_id = *id,
+    auto start = [this, entry, i, socket = std::make_shared<Fd>(std::move(sockets[i])), listener_id = *id,
                   shared = std::shared_ptr<const ConnectionOptions>(options)](Reactor& reactor) {
       entry->sockets[i].second = Listener::Start(
           reactor, std::move(*socket), shared,
           [this, &reactor](Fd fd, const std::shared_ptr<const ConnectionOptions>& accepted, Admission::Ticket ticket) {
             Place(reactor, std::move(fd), accepted, ticket);
           },
-          [entry, i, listener_id, path, &reactor] {
+          [entry, i, listener_id, &reactor] {
             entry->sockets[i].second = nullptr;
-            if (!path.empty()) ::unlink(path.c_str());
+            entry->RemoveFile();
             if (entry->open->fetch_sub(1) == 1) reactor.events().Push(EventKind::kListenerClosed, listener_id);
           });
     };
@@ -133,6 +137,7 @@ void ReactorGroup::CloseListener(uint32_t id) {
   listeners_.erase(found);
   for (size_t i = 0; i < entry->sockets.size(); ++i) {
     entry->sockets[i].first->Post([entry, i](Reactor&) {
+      entry->RemoveFile();
       if (entry->sockets[i].second != nullptr) entry->sockets[i].second->Close();
     });
   }

@@ -69,6 +69,9 @@ class ReactorGroup {
     std::shared_ptr<Admission> admission;
     std::vector<std::pair<Reactor*, Listener*>> sockets;  // each used on its reactor's thread only
     std::shared_ptr<std::atomic<uint32_t>> open;
+    std::string path;  // of a unix socket: its file goes with the listener, as with node:net
+
+    void RemoveFile();
   };
 
   void Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options, Admission::Ticket ticket);

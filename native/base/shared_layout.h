@@ -37,6 +37,7 @@ enum class EventKind : uint32_t {
   kClose = 7,           // position: a CloseEvent in the ring
   kListenerClosed = 8,  // connection: the listener's id
   kStopped = 9,         // the reactor has closed everything
+  kFinish = 16,         // the FIN that was asked for has left
   kFault = 10,          // position: a FaultEvent; the peer's input is over, JavaScript closes after its answers
 };
 

@@ -150,13 +150,23 @@ export interface Handler {
    * passes them on without a copy in JavaScript.
    */
   frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void;
-  /** All frames of one turn were delivered: a place to flush what was gathered. Called once per handler and turn that had frames. */
+  /**
+   * All frames of one turn were delivered: a place to flush what was gathered. Called once per handler and turn that had
+   * frames. Until it returns the bytes of a `raw` connection's frames stay valid in the native engines.
+   */
   batchEnd?(): void;
+  /**
+   * Of native engines, instead of `batchEnd`: called after every turn that had anything for this handler. Answers true to be
+   * called again in a callback scope of its own: next ticks and microtasks run in between, and an exception ends one scope.
+   */
+  nextScope?(): boolean;
   /** The peer sent FIN. Without this method the connection answers with its own FIN and closes (`peer-closed`). With it,
    *  the owner must end the connection itself (`shutdown`, `close`); the sending half still works. */
   end?(connection: Connection): void;
   /** After a `send` that answered false: the buffered bytes fell to `lowWaterMark`. */
   drain?(connection: Connection): void;
+  /** The FIN that `shutdown` asked for is with the kernel, and everything queued before it. */
+  finish?(connection: Connection): void;
   /** `idleTimeoutMs` passed. Answer true to keep the connection for another such time (it has open work). */
   idle?(connection: Connection): boolean;
   /** The last call for a connection, also for an outgoing one that could not connect. Exactly once. */
@@ -259,6 +269,8 @@ export interface Engine {
   readonly reactors: number;
   /** @throws an Error as node:net has it: `code` (`EADDRINUSE`, `EACCES`, …), `errno`, `syscall`, `address`, `port`. */
   listen(options: ListenOptions, handler: Handler): Promise<Listener>;
+  /** `listen` without waiting: of engines that need not (the native ones). Throws what `listen` rejects with. */
+  listenNow?(options: ListenOptions, handler: Handler): Listener;
   /** Never throws for the network: `open` or `close` follows. */
   connect(options: ConnectOptions, handler: Handler): Connection;
   /**

@@ -15,6 +15,7 @@ const REASON_CODES = new Map<CloseReason, number>(CLOSE_REASONS.map(({ name, cod
 
 /** One handler, and whether it had frames in this turn. */
 export interface HandlerEntry {
+  readonly isScoped: boolean;
   readonly handler: Handler;
   turn: number;
 }

@@ -158,6 +158,10 @@ export class NativeEngine implements Engine {
   }
 
   async listen(options: ListenOptions, handler: Handler): Promise<Listener> {
+    return this.listenNow(options, handler);
+  }
+
+  listenNow(options: ListenOptions, handler: Handler): Listener {
     if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
     const resolved = resolveListenOptions(options);
     const most = SLOTS * this.#rings.length;
@@ -260,7 +264,10 @@ export class NativeEngine implements Engine {
   }
 
   closeListener(listener: number): void {
-    if (this.#running > 0) this.addon.closeListener(this.handle, listener);
+    if (this.#running === 0) return;
+    this.addon.closeListener(this.handle, listener);
+    // Where nobody else can do it meanwhile, the address is free when this returns.
+    if (this.reactors === 0) this.addon.flushCommands(this.handle);
   }
 
   /** An outgoing connection ends before it opened; its owner is told outside of its own call. */
@@ -268,30 +275,43 @@ export class NativeEngine implements Engine {
     if (this.#running > 0 && connection.token !== 0) {
       this.addon.abandonConnect(this.handle, connection.connectingReactor, connection.token);
     }
-    setImmediate(() => this.#tellClosed(connection, closeInfo(reason, message ?? closeMessage(reason), undefined, 0)));
+    setImmediate(() => {
+      this.#tellClosed(connection, closeInfo(reason, message ?? closeMessage(reason), undefined, 0));
+      while (connection.entry.handler.nextScope?.());
+    });
   }
 
   // --- events
 
-  /** Called by the addon; an exception that leaves it is an uncaught one, and what is left is offered again. */
-  #takeEvents(): void {
+  /**
+   * Called by the addon; an exception that leaves it is an uncaught one, and what is left is offered again. Answers true to
+   * be called again in a callback scope of its own.
+   */
+  #takeEvents(): boolean {
     this.inTurn = true;
-    this.#nowMs = performance.now();
-    this.#turn++;
     const rings = this.#rings;
-    if (this.reactors === 0) rings[0].commands.startOver();
+    let isOver = false;
     try {
-      for (let i = 0; i < rings.length; i++) this.#takeFrom(rings[i]);
-      this.#endBatch();
+      if (this.#touched.length === 0) {
+        this.#nowMs = performance.now();
+        this.#turn++;
+        if (this.reactors === 0) rings[0].commands.startOver();
+        for (let i = 0; i < rings.length; i++) this.#takeFrom(rings[i]);
+      }
+      isOver = this.#endBatch();
     } finally {
       this.inTurn = false;
       this.batchBytes = undefined;
       this.batchLarge = undefined;
       for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
-      this.#release();
-      if (this.reactors > 0) this.#fallAsleep();
+      // Handlers may still look at the bytes of the turn.
+      if (this.#touched.length === 0) {
+        this.#release();
+        if (this.reactors > 0) this.#fallAsleep();
+      }
     }
-    if (this.#running === 0) this.#markStopped();
+    if (isOver && this.#running === 0) this.#markStopped();
+    return !isOver;
   }
 
   /**
@@ -341,12 +361,24 @@ export class NativeEngine implements Engine {
 
   #touch(entry: HandlerEntry): void {
     entry.turn = this.#turn;
-    if (entry.handler.batchEnd) this.#touched.push(entry);
+    if (entry.isScoped || entry.handler.batchEnd) this.#touched.push(entry);
   }
 
-  #endBatch(): void {
+  /** False when a handler wants a further scope; it stays the last one touched, also when it threw. */
+  #endBatch(): boolean {
     const touched = this.#touched;
-    while (touched.length > 0) touched.pop()?.handler.batchEnd?.();
+    while (touched.length > 0) {
+      const entry = touched[touched.length - 1];
+      if (!entry.isScoped) {
+        touched.pop();
+        entry.handler.batchEnd?.();
+      } else if (entry.handler.nextScope?.()) {
+        return false;
+      } else {
+        touched.pop();
+      }
+    }
+    return true;
   }
 
   #release(): void {
@@ -373,6 +405,7 @@ export class NativeEngine implements Engine {
 
   #takeOther(rings: ReactorRings, kind: number, slot: number, place: number, length: number): void {
     const connection = rings.connections[slot];
+    if (connection?.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
     switch (kind) {
       case EventKind.largeFrame:
         this.#takeLargeFrame(connection, rings.bytes, place);
@@ -394,6 +427,9 @@ export class NativeEngine implements Engine {
         return;
       case EventKind.drain:
         if (connection?.state === 'open' && connection.drained()) connection.entry.handler.drain?.(connection);
+        return;
+      case EventKind.finish:
+        if (connection?.state === 'open') connection.entry.handler.finish?.(connection);
         return;
       case EventKind.idle:
         if (connection?.state !== 'open') return;
@@ -448,6 +484,7 @@ export class NativeEngine implements Engine {
     }
     if (connection === undefined) throw new Error(`a connection of unknown origin (listener ${listenerId})`);
     rings.connections[slot] = connection;
+    if (connection.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
     if (connection.abandoned) {
       connection.abandoned = false;
       connection.opened(rings, slot, generation, address, port);
@@ -475,6 +512,7 @@ export class NativeEngine implements Engine {
       this.#connecting.delete(token);
     }
     if (connection === undefined || connection.abandoned) return;
+    if (connection.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
     const reason = CLOSE_REASONS[code].name;
     const numbers = { declared: signedWide(ring, place + 16), limit: wide(ring, place + 24) };
     const cause = error === 0 ? undefined : systemError(-error, word(ring, place + 40));
@@ -506,7 +544,7 @@ export class NativeEngine implements Engine {
   #entryOf(handler: Handler): HandlerEntry {
     let entry = this.#entries.get(handler);
     if (entry === undefined) {
-      entry = { handler, turn: 0 };
+      entry = { handler, turn: 0, isScoped: handler.nextScope !== undefined };
       this.#entries.set(handler, entry);
     }
     return entry;
@@ -517,7 +555,7 @@ interface Created {
   readonly handle: EngineHandle;
   readonly driver: 'io_uring' | 'epoll';
   readonly reason: string;
-  readonly events: { take: () => void };
+  readonly events: { take: () => boolean };
 }
 
 /** The native engine, or the sentence why there is none. */
@@ -536,7 +574,7 @@ export function createNativeEngine(
   }
   const reactors = resolveReactors(options.reactors ?? 'auto');
   const memory = Array.from({ length: Math.max(1, reactors) }, allocateRings);
-  const events = { take: () => {} };
+  const events = { take: () => false };
   const created = addon.createEngine(
     {
       kind,

@@ -67,11 +67,14 @@ export interface NativeEngineOptions {
 }
 
 export interface Addon {
-  /** `onEvents` is called when the rings hold something; what it leaves is offered again. */
+  /**
+   * `onEvents` is called when the rings hold something; what it leaves is offered again. It answers true to be called once
+   * more in a callback scope of its own, as it is after an exception.
+   */
   createEngine(
     options: NativeEngineOptions,
     memory: readonly RingMemory[],
-    onEvents: () => void,
+    onEvents: () => boolean,
   ): { handle: EngineHandle; driver: 'io_uring' | 'epoll'; reason: string; error?: undefined } | { error: string };
   /** The bound address, or a negative errno. */
   listen(engine: EngineHandle, options: NativeListenOptions): { id: number; host: string; port: number } | number;
@@ -140,6 +143,7 @@ export const EventKind = {
   listenerClosed: 8,
   stopped: 9,
   fault: 10,
+  finish: 16,
 } as const;
 
 export const CommandKind = {

@@ -718,9 +718,19 @@ export class PortableConnection implements Connection, Timed {
       this.#socket.destroySoon();
       return;
     }
-    this.#socket.end();
+    if (this.#state !== 'closing' && this.handler.finish !== undefined) this.#socket.end(this.#tellFinished);
+    else this.#socket.end();
     if (this.#state === 'closing') this.#linger();
   }
+
+  readonly #tellFinished = (): void => {
+    if (this.#state !== 'open') return;
+    try {
+      this.handler.finish?.(this);
+    } catch (error) {
+      surface(error);
+    }
+  };
 
   #linger(): void {
     this.#lingerDeadline = this.#host.turn() + ENGINE_LIMITS.lingerTimeoutMs;

@@ -837,6 +837,7 @@ TEST_CASE("Once both sides sent FIN the connection is over, whoever was first") 
       }
       REQUIRE(bed.Until([&] { return connection.closed; }));
       CHECK(connection.ends == 1);
+      CHECK(connection.finishes == 1);
       CHECK(connection.reason() == (peer_first ? CloseReason::kPeerClosed : CloseReason::kClosed));
       CHECK(connection.frames.size() == (peer_first ? 0 : 1));
       bed.peers.clear();

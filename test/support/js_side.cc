@@ -92,6 +92,9 @@ void JsSide::TakeOne(const Descriptor& descriptor) {
     case EventKind::kDrain:
       ++by_slot_.at(descriptor.slot)->drains;
       return;
+    case EventKind::kFinish:
+      ++by_slot_.at(descriptor.slot)->finishes;
+      return;
     case EventKind::kIdle:
       ++by_slot_.at(descriptor.slot)->idles;
       return;

@@ -52,6 +52,7 @@ struct JsConnection {
   size_t bytes = 0;  // of all frames
   int ends = 0;
   int drains = 0;
+  int finishes = 0;  // FINs sent
   int idles = 0;
   int faults = 0;  // the connection was told to close, for the fault's reason
   bool closed = false;

@@ -1,0 +1,110 @@
+/**
+ * From the engine's events to one callback scope per socket: what came in during a turn is gathered, then told to one socket
+ * after the other, and after each the next ticks and microtasks run, as when Node calls its own sockets.
+ */
+import type { CloseInfo, Connection, Handler } from '../engine/engine.js';
+import { ENGINE_LIMITS } from '../engine/tables.gen.js';
+import { Arrivals } from './arrivals.js';
+import type { Transport } from './transport.js';
+
+/** Frames up to this size lie in the engine's ring. */
+const LARGEST_INLINE_BYTES = ENGINE_LIMITS.inlineFrameBytes;
+
+/** Something to be told to a socket, in its own scope. */
+export type Notice =
+  | Buffer
+  | typeof OPENED
+  | typeof ENDED
+  | typeof DRAINED
+  | typeof FINISHED
+  | CloseInfo
+  | (() => void);
+export const OPENED = Symbol('opened');
+export const ENDED = Symbol('ended');
+export const DRAINED = Symbol('drained');
+export const FINISHED = Symbol('finished');
+
+/** Whose scope a notice runs in. */
+export interface Scope {
+  take(notice: Notice): void;
+}
+
+export class Inbox implements Handler {
+  readonly #arrivals = new Arrivals();
+  /** Scope and notice by turns. */
+  readonly #queue: (Scope | Notice)[] = [];
+  readonly #accept: ((connection: Connection) => void) | undefined;
+  readonly #acceptor: Scope | undefined;
+  readonly #enqueue = (scope: Scope, notice: Notice): void => {
+    this.#queue.push(scope, notice);
+  };
+  #next = 0;
+
+  /** @param acceptor In whose scope `accept` is called for each accepted connection. */
+  constructor(acceptor?: Scope, accept?: (connection: Connection) => void) {
+    this.#acceptor = acceptor;
+    this.#accept = accept;
+  }
+
+  open(connection: Connection): void {
+    const transport = connection.context as Transport | undefined;
+    if (transport !== undefined) this.#tell(transport, OPENED);
+    else if (this.#acceptor !== undefined) this.#tell(this.#acceptor, () => this.#accept?.(connection));
+  }
+
+  frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void {
+    const transport = connection.context as Transport | undefined;
+    if (transport === undefined || transport.isClosed) return;
+    if (end - start > LARGEST_INLINE_BYTES) {
+      // It came as a block of its own, which is never written again.
+      this.#arrivals.take(this.#enqueue);
+      this.#queue.push(transport, Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start));
+      return;
+    }
+    if (this.#arrivals.add(transport, bytes, start, end)) return;
+    this.#arrivals.take(this.#enqueue);
+    this.#arrivals.add(transport, bytes, start, end);
+  }
+
+  /** Tells one socket one thing. A listener that throws leaves this call; what stands behind it has its turn next. */
+  nextScope(): boolean {
+    if (!this.#arrivals.isEmpty) this.#arrivals.take(this.#enqueue);
+    const queue = this.#queue;
+    const at = this.#next;
+    if (at < queue.length) {
+      this.#next = at + 2;
+      (queue[at] as Scope).take(queue[at + 1] as Notice);
+    }
+    if (this.#next < queue.length) return true;
+    queue.length = 0;
+    this.#next = 0;
+    return false;
+  }
+
+  end(connection: Connection): void {
+    this.#tellTransport(connection, ENDED);
+  }
+
+  drain(connection: Connection): void {
+    this.#tellTransport(connection, DRAINED);
+  }
+
+  finish(connection: Connection): void {
+    this.#tellTransport(connection, FINISHED);
+  }
+
+  close(connection: Connection, info: CloseInfo): void {
+    this.#tellTransport(connection, info);
+  }
+
+  #tellTransport(connection: Connection, notice: Notice): void {
+    const transport = connection.context as Transport | undefined;
+    if (transport !== undefined && !transport.isClosed) this.#tell(transport, notice);
+  }
+
+  #tell(scope: Scope, notice: Notice): void {
+    // Nothing overtakes what the same connection received before.
+    if (!this.#arrivals.isEmpty) this.#arrivals.take(this.#enqueue);
+    this.#queue.push(scope, notice);
+  }
+}

@@ -1,0 +1,306 @@
+/**
+ * What a socket stands on: one connection of the engine, as Node's own sockets stand on a handle. It ends with the socket's
+ * destruction; a socket that connects again gets another.
+ */
+import { AsyncResource } from 'node:async_hooks';
+import type { CloseInfo, Connection, ConnectOptions, Engine } from '../engine/engine.js';
+import { DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
+
+/** Larger writes are handed to the engine in pieces, so that it never holds much more than its high watermark. */
+const PIECE_BYTES = 256 * 1024;
+const NO_HEADER = new Uint8Array(0);
+
+/** Waits for an outgoing connection. */
+export interface Attempt {
+  opened(): void;
+  failed(info: CloseInfo): void;
+}
+
+/** The socket, as its transport sees it. */
+export interface TransportOwner {
+  readonly destroyed: boolean;
+}
+
+/** What a transport tells its socket; each call runs in the socket's scope. */
+export interface TransportEvents<Owner extends TransportOwner> {
+  opened(owner: Owner, transport: Transport): void;
+  /** False: no more for now. */
+  data(owner: Owner, chunk: Buffer): boolean;
+  /** Anything happened: for the socket's timeout. */
+  active(owner: Owner): void;
+  ended(owner: Owner): void;
+  /** The engine closed it, not we. */
+  failed(owner: Owner, transport: Transport, info: CloseInfo): void;
+}
+
+/** A write of which not everything is with the engine yet, or below its high watermark. */
+interface PendingWrite {
+  readonly rest: Uint8Array | undefined;
+  readonly done: (error?: Error | null) => void;
+}
+
+export class Transport extends AsyncResource implements Scope {
+  readonly isPipe: boolean;
+  /** Its index among the arrivals of the turn, or −1. */
+  arrival = -1;
+  isClosed = false;
+  /** Whether what arrives goes to the socket. */
+  reading = false;
+  bytesRead = 0;
+  connection: Connection | undefined;
+  attempt: Attempt | undefined = undefined;
+  /** The engine was asked not to read. */
+  #paused = false;
+  readonly #owner: TransportOwner;
+  readonly #events: TransportEvents<TransportOwner>;
+  /** What arrived after the socket asked for no more. */
+  #held: Buffer[] | undefined = undefined;
+  #heldEnd = false;
+  #write: PendingWrite | undefined = undefined;
+  #finish: ((error?: Error | null) => void) | undefined = undefined;
+  #referenced = true;
+
+  constructor(
+    owner: TransportOwner,
+    events: TransportEvents<TransportOwner>,
+    isPipe: boolean,
+    connection?: Connection,
+  ) {
+    super(isPipe ? 'PIPEWRAP' : 'TCPWRAP', { requireManualDestroy: true });
+    this.#owner = owner;
+    this.#events = events;
+    this.isPipe = isPipe;
+    this.connection = connection;
+    if (connection !== undefined) connection.context = this;
+  }
+
+  /** A failure arrives as `failed`, never in this call. */
+  connect(engine: Engine, inbox: Inbox, options: ConnectOptions, attempt: Attempt): void {
+    this.attempt = attempt;
+    const connection = engine.connect(options, inbox);
+    connection.context = this;
+    this.connection = connection;
+    if (!this.#referenced) connection.unref();
+  }
+
+  /** The attempt is given up; another `connect` may follow. */
+  abandon(): void {
+    const { connection } = this;
+    this.connection = undefined;
+    this.attempt = undefined;
+    if (connection === undefined) return;
+    connection.context = undefined;
+    connection.abort();
+  }
+
+  get bytesWritten(): number {
+    return this.connection?.bytesQueued ?? 0;
+  }
+
+  /** Bytes that the kernel has not taken. */
+  get writeQueueSize(): number {
+    return (this.connection?.bufferedAmount ?? 0) + (this.#write?.rest?.length ?? 0);
+  }
+
+  ref(): void {
+    this.#referenced = true;
+    this.connection?.ref();
+  }
+
+  unref(): void {
+    this.#referenced = false;
+    this.connection?.unref();
+  }
+
+  hasRef(): boolean {
+    return this.#referenced && !this.isClosed;
+  }
+
+  // --- reading
+
+  startReading(): void {
+    if (this.reading) return;
+    this.reading = true;
+    if (this.#held !== undefined && !this.#pushHeld(this.#held)) return;
+    if (this.#heldEnd) {
+      this.#heldEnd = false;
+      this.#events.ended(this.#owner);
+    } else if (this.#paused) {
+      this.#paused = false;
+      this.connection?.resume();
+    }
+  }
+
+  stopReading(): void {
+    this.reading = false;
+    if (this.#paused) return;
+    this.#paused = true;
+    this.connection?.pause();
+  }
+
+  /** Answers whether the socket took all and wants more. */
+  #pushHeld(held: Buffer[]): boolean {
+    this.#held = undefined;
+    for (let i = 0; i < held.length; i++) {
+      this.#push(held[i]);
+      if (this.isClosed) return false;
+      if (!this.reading) {
+        if (i + 1 < held.length) this.#held = held.slice(i + 1);
+        return false;
+      }
+    }
+    return true;
+  }
+
+  #push(chunk: Buffer): void {
+    this.bytesRead += chunk.length;
+    if (!this.#events.data(this.#owner, chunk)) this.stopReading();
+  }
+
+  // --- writing
+
+  /** A write waits for room. */
+  get isWriting(): boolean {
+    return this.#write !== undefined;
+  }
+
+  /** `done` is called at once when the engine has room, otherwise when it has. */
+  write(bytes: Uint8Array, done: (error?: Error | null) => void): void {
+    if (this.#send(bytes, done)) done();
+  }
+
+  /** The parts one after another, as one write. */
+  writeAll(parts: readonly Uint8Array[], done: (error?: Error | null) => void): void {
+    let length = 0;
+    for (let i = 0; i < parts.length; i++) length += parts[i].length;
+    if (length > PIECE_BYTES) {
+      this.write(Buffer.concat(parts, length), done);
+      return;
+    }
+    const { connection } = this;
+    if (connection === undefined) return;
+    let hasRoom = true;
+    for (let i = 0; i < parts.length; i++) {
+      hasRoom = connection.sendFrame(NO_HEADER, 0, parts[i], 0, parts[i].length);
+    }
+    if (hasRoom) done();
+    else this.#write = { rest: undefined, done };
+  }
+
+  /** True: everything is with the engine, which has room for more. Otherwise the write is pending. */
+  #send(bytes: Uint8Array, done: (error?: Error | null) => void): boolean {
+    const { connection } = this;
+    const { length } = bytes;
+    if (connection === undefined) return false;
+    if (length <= PIECE_BYTES) {
+      if (connection.sendFrame(NO_HEADER, 0, bytes, 0, length)) return true;
+      this.#write = { rest: undefined, done };
+      return false;
+    }
+    let at = 0;
+    let hasRoom = true;
+    while (at < length && hasRoom) {
+      const end = Math.min(at + PIECE_BYTES, length);
+      hasRoom = connection.sendFrame(NO_HEADER, 0, bytes, at, end);
+      at = end;
+    }
+    if (hasRoom) return true;
+    this.#write = { rest: at < length ? bytes.subarray(at) : undefined, done };
+    return false;
+  }
+
+  #drained(): void {
+    const write = this.#write;
+    if (write === undefined) return;
+    this.#write = undefined;
+    if (write.rest !== undefined && !this.#send(write.rest, write.done)) return;
+    this.#events.active(this.#owner);
+    write.done(null);
+  }
+
+  /** FIN after everything that was written; `done` is called when it left. */
+  shutdown(done: (error?: Error | null) => void): void {
+    this.#finish = done;
+    this.connection?.shutdown();
+  }
+
+  // --- the end
+
+  /** Never again calls the socket, but `closed`, once, soon. */
+  close(closed: () => void): void {
+    this.#end();
+    this.connection?.destroy();
+    this.#afterImmediates(closed);
+  }
+
+  /** The same with a reset. */
+  reset(closed: () => void): void {
+    this.#end();
+    this.connection?.abort();
+    this.#afterImmediates(closed);
+  }
+
+  #end(): void {
+    this.isClosed = true;
+    this.reading = false;
+    this.#held = undefined;
+  }
+
+  #afterImmediates(closed: () => void): void {
+    const write = this.#write;
+    const finish = this.#finish;
+    this.#write = undefined;
+    this.#finish = undefined;
+    setImmediate(() => {
+      write?.done(null);
+      finish?.(null);
+      this.runInAsyncScope(closed);
+      this.emitDestroy();
+    });
+  }
+
+  // --- from the engine
+
+  take(notice: Notice): void {
+    if (!this.isClosed) this.runInAsyncScope(this.#take, this, notice);
+  }
+
+  #take(notice: Notice): void {
+    const owner = this.#owner;
+    if (Buffer.isBuffer(notice)) this.#takeChunk(notice);
+    else if (notice === DRAINED) this.#drained();
+    else if (notice === ENDED) this.#takeEnd();
+    else if (notice === FINISHED) this.#takeFinish();
+    else if (notice === OPENED) this.#events.opened(owner, this);
+    else if (typeof notice === 'object') this.#takeClose(notice);
+  }
+
+  #takeChunk(chunk: Buffer): void {
+    this.#events.active(this.#owner);
+    if (this.reading) {
+      this.#push(chunk);
+    } else {
+      this.#held ??= [];
+      this.#held.push(chunk);
+    }
+  }
+
+  #takeEnd(): void {
+    this.#events.active(this.#owner);
+    if (this.reading) this.#events.ended(this.#owner);
+    else this.#heldEnd = true;
+  }
+
+  #takeClose(info: CloseInfo): void {
+    // Both directions are over; the socket is destroyed when its user has read everything.
+    const isOver = info.reason === 'closed' || info.reason === 'peer-closed';
+    if (isOver && info.errorCode === undefined) this.#takeFinish();
+    else this.#events.failed(this.#owner, this, info);
+  }
+
+  #takeFinish(): void {
+    const finish = this.#finish;
+    this.#finish = undefined;
+    finish?.(null);
+  }
+}
