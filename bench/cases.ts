@@ -29,6 +29,7 @@ export const C_URING = 'c-io_uring';
 export const C_EPOLL = 'c-epoll';
 export const HAPROXY = 'haproxy';
 export const NODE_NET_GATEWAY = 'node:net-gateway';
+export const NODE_NET_GATEWAY_PER_CHUNK = 'node:net-gateway-per-chunk';
 export const DIRECT = 'direct';
 export const NATIVE_ENGINES = ['io_uring', 'epoll'] as const;
 
@@ -93,7 +94,13 @@ export const CASES: readonly Case[] = [
   echo('churn', shape(50, 1, 64, { mode: 'churn' }), ECHO, false, 'connect, request, close: what a connection costs'),
   echo('10000x1', shape(MANY, 1, 64), ECHO_FEW, true, 'does a message cost more when there are many connections'),
   echo('100+10000idle', shape(100, 1, 64, { idle: MANY }), ECHO_FEW, false, 'idle clients beside busy ones'),
-  relay('500x1', shape(500, 1, 64), [...RELAY, ...REACTORS], true, 'the centre: many clients, one message each'),
+  relay(
+    '500x1',
+    shape(500, 1, 64),
+    [...RELAY, NODE_NET_GATEWAY_PER_CHUNK, ...REACTORS],
+    true,
+    'the centre: many clients, one message each',
+  ),
   relay('500x16', shape(500, 16, 64), [...RELAY, ...REACTORS], true, 'pipelined'),
   relay('50x16', shape(50, 16, 64), RELAY_FEW, false, 'fewer clients that pipeline: where a TCP relay batches as well'),
   relay(

@@ -1,8 +1,6 @@
 /** Runs `ringway-load`, which checks every answer, and reads what it prints. */
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import type { BenchProcess, ProcessGroup } from './process-group.js';
-import { Unavailable } from './servers.js';
 import { PARTIALS, type Shape } from './shape.js';
 
 export type LoadProtocol = 'plain' | 'rmp';
@@ -57,17 +55,10 @@ export interface LoadTimes {
 export class LoadGenerator {
   #group: ProcessGroup;
   #program: string;
-  #older: boolean | undefined;
 
   constructor(group: ProcessGroup, nativeDirectory: string) {
     this.#group = group;
     this.#program = join(nativeDirectory, 'ringway-load');
-  }
-
-  /** Without modes and arrival rates. */
-  get #isOlder(): boolean {
-    this.#older ??= !spawnSync(this.#program, ['--help'], { encoding: 'utf8' }).stdout.includes('--warmup-seconds');
-    return this.#older;
   }
 
   get program(): string {
@@ -81,8 +72,7 @@ export class LoadGenerator {
 
   /** The same, for who does something meanwhile. */
   begin(target: Target, shape: Shape, times: LoadTimes): { readonly pid: number; readonly sample: Promise<Sample> } {
-    const args = [...shapeArguments(shape), ...timeArguments(times, target)];
-    const running = this.#start('ringway-load', target, this.#isOlder ? olderArguments(args, shape, times) : args);
+    const running = this.#start('ringway-load', target, [...shapeArguments(shape), ...timeArguments(times, target)]);
     return { pid: running.pid, sample: finish(running) };
   }
 
@@ -145,7 +135,7 @@ interface Printed {
 
 /** @throws when it is not what `ringway-load` prints. */
 export function readSample(text: string): Sample {
-  const printed = ofOlder(JSON.parse(text) as OlderPrinted);
+  const printed = JSON.parse(text) as Printed;
   const { messages, seconds, msgPerSec, latency_us: latencyUs, lateness_us: lateness } = printed;
   if (!(messages > 0) || latencyUs === undefined) {
     throw new Error(`ringway-load printed something else: ${text.trim()}`);
@@ -177,27 +167,4 @@ export function serverShare({ cpu, seconds }: Sample): number {
 
 export function generatorShare({ generatorUs, seconds }: Sample): number {
   return generatorUs / (seconds * 1e6);
-}
-
-function olderArguments(args: readonly (string | number)[], { mode, idle, sizes }: Shape, { rate }: LoadTimes) {
-  if (mode !== 'request' || idle > 0 || sizes.includes(':') || rate !== undefined) {
-    throw new Unavailable('this load generator knows one size, closed loops and plain requests only');
-  }
-  const kept = args.map((one) => (one === '--warmup-seconds' ? '--warmup' : one));
-  kept.splice(kept.indexOf('--mode'), 2);
-  return kept;
-}
-
-interface OlderPrinted extends Printed {
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly p999Us: number;
-  readonly maxUs: number;
-}
-
-function ofOlder(printed: OlderPrinted): Printed {
-  if (printed.p50Us === undefined || printed.latency_us !== undefined) return printed;
-  const { p50Us: p50, p99Us: p99, p999Us: p999, maxUs: max } = printed;
-  const latency_us = { p50, p90: p99, p99, p999, max };
-  return { ...printed, latency_us };
 }

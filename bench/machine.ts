@@ -12,8 +12,8 @@ export interface Machine {
   readonly node: string;
   readonly v8: string;
   readonly congestionControl: string | undefined;
-  /** Versions of what is compared with; undefined: not installed. */
-  readonly peers: Readonly<Record<string, string | undefined>>;
+  /** Versions of what is compared with; null: not installed (and kept as such in the file). */
+  readonly peers: Readonly<Record<string, string | null>>;
   readonly commit: string | undefined;
   /** Of the last minute, before the bench began. */
   readonly load: number;
@@ -29,9 +29,9 @@ export function describeMachine(): Machine {
     v8: process.versions.v8,
     congestionControl: firstLineOf('/proc/sys/net/ipv4/tcp_congestion_control'),
     peers: {
-      haproxy: said('haproxy', ['-v'])?.match(/version (\S+)/)?.[1],
-      nginx: said('nginx', ['-v'])?.match(/nginx\/(\S+)/)?.[1],
-      bun: said('bun', ['--version'])?.trim(),
+      haproxy: said('haproxy', ['-v'])?.match(/version (\S+)/)?.[1] ?? null,
+      nginx: said('nginx', ['-v'])?.match(/nginx\/(\S+)/)?.[1] ?? null,
+      bun: said('bun', ['--version'])?.trim() ?? null,
     },
     commit: commit(),
     load: loadavg()[0],

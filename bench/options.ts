@@ -32,6 +32,10 @@ export interface BenchOptions {
   readonly nativeDirectory: string;
 }
 
+const WHOLE = { rounds: '5', seconds: '0.6', warmupSeconds: 0.2 };
+const QUICK = { rounds: '1', seconds: '0.3', warmupSeconds: 0.15 };
+const CHECK = { rounds: '3', seconds: '0.35', warmupSeconds: 0.1 };
+
 export const USAGE = `usage: npm run bench -- [options]
 Measures Ringway beside what one would use instead: CPU time per message, throughput, latency, memory. bench/README.md explains.
 
@@ -63,17 +67,19 @@ export class UsageError extends Error {}
 export function parseOptions(args: readonly string[]): BenchOptions | 'help' {
   const values = parse(args);
   if (values.help) return 'help';
-  const quick = values.quick === true;
+  const quick = values.quick === true || values.check === true;
   const of = values.profile ?? values.capture;
   const shapes = (values.shape ?? '').split(' ').filter((text) => text !== '');
-  const preset: readonly Part[] = shapes.length > 0 || values.case !== undefined ? ['echo', 'relay'] : PARTS;
+  const preset = values.check ? CHECK : quick ? QUICK : WHOLE;
+  const named = shapes.length > 0 || values.case !== undefined;
+  const parts: readonly Part[] = named ? ['echo', 'relay'] : quick ? ['echo', 'relay', 'memory'] : PARTS;
   return {
     task: taskOf(values),
     of,
-    rounds: number('rounds', values.rounds ?? (quick ? '1' : '5'), 1, 1000),
-    seconds: number('seconds', values.seconds ?? (quick ? '0.3' : '0.6'), 0.1, 600),
-    warmupSeconds: quick ? 0.15 : 0.2,
-    parts: list('only', values.only, PARTS, quick ? ['echo', 'relay', 'memory'] : preset),
+    rounds: number('rounds', values.rounds ?? preset.rounds, 1, 1000),
+    seconds: number('seconds', values.seconds ?? preset.seconds, 0.1, 600),
+    warmupSeconds: preset.warmupSeconds,
+    parts: list('only', values.only, PARTS, parts),
     cases: patterns(values.case),
     servers: patterns(values.server),
     shapes: shapes.map(shapeOf),

@@ -115,3 +115,18 @@ export function directSubjects(subjects: readonly string[]): string[] {
 export function byRoom(cases: readonly Case[], room: Room): Case[] {
   return cases.filter((one) => one.room === room);
 }
+
+/** Of the table, or a shape in both rooms. @throws UsageError when there is none of that name. */
+export function findCase(name: string): Case {
+  const found = CASES.find((one) => one.name === name);
+  if (found === undefined) throw new UsageError(`${name}: no such case; --list shows them`);
+  return found;
+}
+
+/** The server that one case is looked at with. */
+export function subjectNameFor({ name, subjects }: Case, { servers }: BenchOptions): string {
+  const preset = subjects.find((one) => parseEngine(one) !== undefined)!;
+  const wanted = servers === undefined ? preset : subjects.find((one) => matches(one, servers));
+  if (wanted === undefined) throw new UsageError(`--server ${servers?.join(',')}: ${name} has ${subjects.join(', ')}`);
+  return wanted;
+}

@@ -51,7 +51,7 @@ async function startAll(bench: Bench, cases: readonly Case[], pool: SubjectPool)
   for (const name of new Set(cases.flatMap((one) => one.subjects))) {
     const subject = await pool.get(name);
     if (subject === undefined) continue;
-    const times = { seconds: 0.1, warmupSeconds: firstWarmUp(bench.options) };
+    const times = { seconds: 0.3, warmupSeconds: firstWarmUp(bench.options) };
     const warm = await bench.attempt(name, () => bench.load.run(subject.target, WARM_UP_SHAPE, times));
     if (warm !== undefined) subjects.set(name, subject);
   }

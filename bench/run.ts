@@ -1,6 +1,8 @@
 /** `npm run bench`: see bench/README.md, or `npm run bench -- --help`. */
 import { existsSync } from 'node:fs';
 import { Bench } from './bench.js';
+import { captureCase } from './capture.js';
+import { checkRatios } from './check.js';
 import { listCases } from './list.js';
 import { LoadGenerator } from './load.js';
 import { describeMachine } from './machine.js';
@@ -8,6 +10,7 @@ import { measure } from './measure.js';
 import { type BenchOptions, parseOptions, USAGE, UsageError } from './options.js';
 import { estimateSeconds } from './plan.js';
 import { ProcessGroup } from './process-group.js';
+import { profileCase } from './profile.js';
 import { renderAll } from './report.js';
 import { saveResults } from './save.js';
 import { Servers } from './servers.js';
@@ -33,6 +36,9 @@ async function main(): Promise<number> {
 }
 
 async function perform(bench: Bench, group: ProcessGroup, options: BenchOptions): Promise<number> {
+  if (options.task === 'profile') return profileCase(bench, group);
+  if (options.task === 'capture') return captureCase(bench, group);
+  if (options.task === 'check') return checkRatios(bench);
   const minutes = estimateSeconds(options) / 60;
   bench.say(`this takes about ${minutes < 1 ? `${Math.ceil(60 * minutes)} s` : `${minutes.toFixed(1)} minutes`}`);
   const results = await measure(bench, group, describeMachine());

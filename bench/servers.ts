@@ -127,13 +127,20 @@ export class Servers {
     return this.#ringway(`ringway gateway on ${engine}`, ['start', '--config', file], engine);
   }
 
-  nodeNetGateway(protocol: LoadProtocol, backends: Backends): Promise<Server> {
+  nodeNetGateway(protocol: LoadProtocol, perChunk: boolean, backends: Backends): Promise<Server> {
     const routes = Object.entries(backends).map(([name, servers]) => {
       const addresses = servers.map(({ host, port }) => `${host}:${port}`).join(',');
       return `--route=${ROUTES[name as Behind]}=${addresses}`;
     });
     const bounds = ['--max-in-flight', String(MAX_IN_FLIGHT), '--max-connections', String(MAX_CONNECTIONS)];
-    const args = [peer('node-net-gateway.mjs'), '--protocol', protocol, ...bounds, ...routes];
+    const args = [
+      peer('node-net-gateway.mjs'),
+      '--protocol',
+      protocol,
+      ...bounds,
+      ...routes,
+      ...(perChunk ? ['--per-chunk'] : []),
+    ];
     return this.#node('node:net gateway', args);
   }
 

@@ -31,7 +31,8 @@ export function describeShape({ connections, depth, sizes, mode, idle }: Shape):
     stream: `, ${PARTIALS} partials`,
     cancel: ', cancelled',
   };
-  const load = depth > 0 ? `${connections} × ${depth}` : `${connections} connections`;
+  const load =
+    depth > 0 ? `${connections} × ${depth}` : `${connections} ${connections === 1 ? 'connection' : 'connections'}`;
   return `${load}, ${size}${kind[mode]}${idle > 0 ? `, ${idle.toLocaleString('en-US')} idle beside` : ''}`;
 }
 

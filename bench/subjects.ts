@@ -11,6 +11,7 @@ import {
   HAPROXY,
   NODE_NET,
   NODE_NET_GATEWAY,
+  NODE_NET_GATEWAY_PER_CHUNK,
   NODE_NET_IN_PLACE,
   type Room,
 } from './cases.js';
@@ -22,6 +23,8 @@ export interface Subject {
   readonly name: string;
   readonly server: Server;
   readonly target: Target;
+  /** Of the echo backends; empty for what stands alone. */
+  readonly backendPorts: readonly number[];
 }
 
 export interface EngineSubject {
@@ -57,6 +60,7 @@ export function describeSubject(room: Room, name: string): string {
     [C_EPOLL]: 'C epoll',
     bun: 'Bun',
     [NODE_NET_GATEWAY]: 'node:net gateway, plain',
+    [NODE_NET_GATEWAY_PER_CHUNK]: 'node:net gateway, a write per chunk',
     [`${NODE_NET_GATEWAY}:rmp`]: 'node:net gateway, rmp',
     [DIRECT]: 'no gateway, plain',
     [`${DIRECT}:rmp`]: 'no gateway, rmp',
@@ -129,7 +133,7 @@ export class SubjectPool {
 
   async #startEcho(name: string): Promise<Subject> {
     const server = await startEcho(this.#servers, name);
-    return { name, server, target: echoTarget(server) };
+    return { name, server, target: echoTarget(server), backendPorts: [] };
   }
 
   async #startRelay(name: string): Promise<Subject> {
@@ -142,7 +146,11 @@ export class SubjectPool {
     const backends = await this.#rmpBackends();
     if (name === `${DIRECT}:rmp`) return direct(name, backends.echo![0]);
     if (name.startsWith(NODE_NET_GATEWAY)) {
-      return relaySubject(name, await this.#servers.nodeNetGateway(protocol, backends), backends);
+      return relaySubject(
+        name,
+        await this.#servers.nodeNetGateway(protocol, name === NODE_NET_GATEWAY_PER_CHUNK, backends),
+        backends,
+      );
     }
     const engine = parseEngine(name);
     if (engine === undefined) throw new Error(`no relay is called ${name}`);
@@ -185,9 +193,10 @@ function relaySubject(name: string, server: Server, backends: Backends): Subject
     process.pid,
     ...Object.values(backends).flatMap((servers) => servers.map(({ process: { pid } }) => pid)),
   ];
-  return { name, server, target: { host, port, pids, protocol: protocolOf(name), route: ROUTES.echo } };
+  const backendPorts = backends.echo!.map((backend) => backend.port);
+  return { name, server, target: { host, port, pids, protocol: protocolOf(name), route: ROUTES.echo }, backendPorts };
 }
 
 function direct(name: string, server: Server): Subject {
-  return { name, server, target: { ...echoTarget(server), protocol: protocolOf(name) } };
+  return { name, server, target: { ...echoTarget(server), protocol: protocolOf(name) }, backendPorts: [] };
 }

@@ -24,8 +24,7 @@ inline bool ExchangeOnce(int fd, const Options& options, uint32_t connection) {
   pattern.Write(message.data() + header, size, connection, 0);
   std::vector<uint8_t> answer(message.size());
   return send(fd, message.data(), message.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(message.size()) &&
-         recv(fd, answer.data(), answer.size(), MSG_WAITALL) == static_cast<ssize_t>(answer.size()) &&
-         answer == message;
+         ReceiveAll(fd, answer.data(), answer.size()) && answer == message;
 }
 
 inline size_t CountClosed(const std::vector<int>& fds) {

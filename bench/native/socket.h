@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -44,6 +45,33 @@ inline void SetNoDelay(int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+// connect(2), also when a signal came between (a process that was suspended): the attempt then goes on by itself.
+inline bool Connect(int fd, const Address& address, int timeout_ms) {
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0) return true;
+  if (errno != EINTR) return false;
+  pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+  int count;
+  do {
+    count = poll(&ready, 1, timeout_ms);
+  } while (count < 0 && errno == EINTR);
+  int error = ETIMEDOUT;
+  socklen_t length = sizeof error;
+  if (count > 0) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  errno = error;
+  return error == 0;
+}
+
+// The whole of `length` bytes from a blocking socket.
+inline bool ReceiveAll(int fd, uint8_t* bytes, size_t length) {
+  size_t have = 0;
+  while (have < length) {
+    const ssize_t got = recv(fd, bytes + have, length - have, 0);
+    if (got == 0 || (got < 0 && errno != EINTR)) return false;
+    if (got > 0) have += static_cast<size_t>(got);
+  }
+  return true;
+}
+
 // A connected socket with TCP_NODELAY, blocking; -1 with a line on stderr.
 inline int ConnectTo(const std::string& host, int port) {
   Address address;
@@ -56,7 +84,7 @@ inline int ConnectTo(const std::string& host, int port) {
   const timeval patience{.tv_sec = 10, .tv_usec = 0};
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  if (fd < 0 || connect(fd, reinterpret_cast<sockaddr*>(&address.storage), address.length) != 0) {
+  if (fd < 0 || !Connect(fd, address, 10'000)) {
     std::fprintf(stderr, "ringway-load: cannot connect to %s:%d: %s\n", host.c_str(), port, std::strerror(errno));
     if (fd >= 0) close(fd);
     return -1;
