@@ -308,3 +308,132 @@ describe('consistent-hash', () => {
     expect(hashBytes(bytes)).toBeGreaterThanOrEqual(0);
   });
 });
+
+describe('properties', () => {
+  const change = fc.record({
+    weights: weightsArbitrary,
+    away: fc.array(fc.boolean(), { minLength: 8, maxLength: 8 }),
+    picks: fc.nat(40),
+  });
+
+  // Whatever has come, gone and been away before.
+  it.each(['round-robin', 'weighted-round-robin', 'weighted-least-outstanding'] as const)(
+    '%s starves nobody: in three rounds each available backend gets its turn',
+    (strategy) => {
+      fc.assert(
+        fc.property(fc.array(change, { minLength: 1, maxLength: 6 }), (changes) => {
+          const allocator = createAllocator(strategy, { random: seeded(1) });
+          let backends: Backend[] = [];
+          for (const { weights, away, picks: count } of changes) {
+            backends = makeBackends(weights);
+            allocator.backendsChanged(backends);
+            for (let i = 0; i < count; i++) {
+              for (const backend of backends) backend.goingAway = away[(backend.index + i) % away.length];
+              allocator.pick(backends, 0, 0, NOBODY);
+            }
+          }
+          const { away } = changes[changes.length - 1];
+          for (const backend of backends) backend.goingAway = away[backend.index];
+          const available = backends.filter((backend) => backend.available(0));
+          const round = available.reduce((sum, { weight }) => sum + weight, 0);
+          const counts = backends.map(() => 0);
+          for (let i = 0; i < 3 * round; i++) counts[allocator.pick(backends, 0, 0, NOBODY)!.index]++;
+          for (const { index } of available) expect(counts[index]).toBeGreaterThan(0);
+        }),
+      );
+    },
+  );
+
+  it('weighted round-robin is never far from the shares, at any moment', () => {
+    fc.assert(
+      fc.property(weightsArbitrary, fc.nat(200), (weights, times) => {
+        const backends = makeBackends(weights);
+        const allocator = create('weighted-round-robin', backends);
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        const counts = weights.map(() => 0);
+        for (let i = 1; i <= times; i++) {
+          counts[allocator.pick(backends, 0, 0, NOBODY)!.index]++;
+          // What a backend is behind or ahead is its current weight in units of the sum: less than the number of backends.
+          for (const { index, weight } of backends) {
+            expect(Math.abs(counts[index] - (i * weight) / total)).toBeLessThan(weights.length);
+          }
+        }
+      }),
+    );
+  });
+
+  it('of two, the power of two choices never takes the one whose load is more than a 32nd above the other', () => {
+    const loads = fc.array(fc.nat(200), { minLength: 2, maxLength: 2 });
+    const weights = fc.array(fc.integer({ min: 1, max: 8 }), { minLength: 2, maxLength: 2 });
+    fc.assert(
+      fc.property(weights, fc.array(loads, { minLength: 1, maxLength: 20 }), fc.integer(), (weights, states, seed) => {
+        const backends = makeBackends(weights);
+        const allocator = create('least-outstanding-p2c', backends, seed);
+        for (const state of states) {
+          for (const backend of backends) backend.outstanding = state[backend.index];
+          const picked = allocator.pick(backends, 0, 0, NOBODY)!;
+          const other = backends[1 - picked.index];
+          if (state[0] === 0 && state[1] === 0) continue;
+          const load = (backend: Backend): number => (backend.outstanding + 1) / backend.weight;
+          expect(load(picked)).toBeLessThanOrEqual(load(other) * (1 + 1 / 32) + 1e-9);
+        }
+      }),
+    );
+  });
+
+  it('consistent hashing gives a backend that comes only keys, and takes none from one to another', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 2, maxLength: 8 }),
+        fc.nat(7),
+        (weights, at) => {
+          const all = makeBackends(weights);
+          const newcomer = all[at % all.length];
+          const before = all.filter((backend) => backend !== newcomer);
+          const allocator = create('consistent-hash', before);
+          const owners = Array.from({ length: 300 }, (_, key) => allocator.pick(before, key, 0, NOBODY)!);
+          allocator.backendsChanged(all);
+          owners.forEach((owner, key) => {
+            const now = allocator.pick(all, key, 0, NOBODY)!;
+            if (now !== newcomer) expect(now).toBe(owner);
+          });
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('consistent hashing keeps its bound while backends are away, full or excluded', () => {
+    const step = fc.record({
+      key: fc.nat(5),
+      away: fc.nat(20),
+      exclude: fc.integer({ min: -1, max: 7 }),
+      ends: fc.nat(3),
+    });
+    fc.assert(
+      fc.property(weightsArbitrary, fc.array(step, { minLength: 1, maxLength: 200 }), (weights, steps) => {
+        const backends = makeBackends(weights, 20);
+        const allocator = createAllocator('consistent-hash', { boundFactor: 1.25 });
+        allocator.backendsChanged(backends);
+        for (const { key, away, exclude, ends } of steps) {
+          for (const backend of backends) {
+            backend.goingAway = backend.index === away;
+            backend.outstanding = Math.max(0, backend.outstanding - ends);
+          }
+          const candidates = backends.filter((backend) => backend.available(0) && backend.index !== exclude);
+          const picked = allocator.pick(backends, key, 0, exclude);
+          if (candidates.length === 0) {
+            expect(picked).toBeUndefined();
+            continue;
+          }
+          const sum = (of: (backend: Backend) => number): number =>
+            candidates.reduce((total, one) => total + of(one), 0);
+          const fair = ((sum(({ outstanding }) => outstanding) + 1) * picked!.weight) / sum(({ weight }) => weight);
+          expect(candidates).toContain(picked);
+          expect(picked!.outstanding).toBeLessThan(Math.ceil(1.25 * fair));
+          picked!.outstanding++;
+        }
+      }),
+    );
+  });
+});

@@ -68,4 +68,38 @@ describe('RetryBudget', () => {
       }),
     );
   });
+
+  // The bound above says what is too much; this one that nothing less is refused.
+  it('grants exactly what ten buckets say', () => {
+    const step = fc.record({ wait: fc.oneof(fc.nat(50), fc.nat(3_000)), requests: fc.nat(20), retries: fc.nat(20) });
+    const settings = fc.record({
+      ratio: fc.constantFrom(0, 0.2, 0.5, 1),
+      windowMs: fc.constantFrom(1000, 10_000),
+      minPerSecond: fc.nat(3),
+    });
+    fc.assert(
+      fc.property(settings, fc.array(step, { maxLength: 60 }), (settings, steps) => {
+        const budget = new RetryBudget(settings);
+        const requests: number[] = [];
+        const retries: number[] = [];
+        const bucketOf = (ms: number): number => Math.floor(ms / (settings.windowMs / 10));
+        const within = (times: number[], now: number): number =>
+          times.filter((at) => bucketOf(at) > bucketOf(now) - 10).length;
+        const floor = (settings.minPerSecond * settings.windowMs) / 1000;
+        let now = 0;
+        for (const { wait, requests: asked, retries: wanted } of steps) {
+          now += wait;
+          for (let i = 0; i < asked; i++) {
+            budget.onRequest(now);
+            requests.push(now);
+          }
+          for (let i = 0; i < wanted; i++) {
+            const allowed = within(retries, now) + 1 <= Math.max(floor, within(requests, now) * settings.ratio);
+            expect(budget.tryRetry(now)).toBe(allowed);
+            if (allowed) retries.push(now);
+          }
+        }
+      }),
+    );
+  });
 });

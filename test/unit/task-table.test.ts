@@ -131,6 +131,49 @@ describe('queue', () => {
     );
   });
 
+  test('tasks that move between queues are in one at a time, in the order in which they came there', () => {
+    const step = fc.record({
+      what: fc.constantFrom('push', 'front', 'move', 'take', 'remove'),
+      from: fc.nat(2),
+      to: fc.nat(2),
+      at: fc.nat(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
+        const table = new TaskTable();
+        const queues = Array.from({ length: 3 }, () => new TaskQueue(table));
+        const models: number[][] = [[], [], []];
+        for (const { what, from, to, at } of steps) {
+          if (what === 'push' || what === 'front') {
+            const slot = table.acquire();
+            if (what === 'push') queues[to].push(slot);
+            else queues[to].front.push(slot);
+            if (what === 'push') models[to].push(slot);
+            else models[to].unshift(slot);
+          } else if (models[from].length > 0) {
+            const [slot] = models[from].splice(what === 'remove' ? at % models[from].length : 0, 1);
+            queues[from].remove(slot);
+            expect(() => queues[from].remove(slot)).toThrow('waits in');
+            if (what === 'move') {
+              queues[to].push(slot);
+              models[to].push(slot);
+            } else {
+              table.release(slot);
+            }
+          }
+          expect(queues.map(({ size, head }) => [size, head])).toEqual(
+            models.map((model) => [model.length, model[0] ?? -1]),
+          );
+        }
+        for (const [i, queue] of queues.entries()) {
+          const left: number[] = [];
+          for (; queue.head !== -1; queue.remove(queue.head)) left.push(queue.head);
+          expect(left).toEqual(models[i]);
+        }
+      }),
+    );
+  });
+
   test('a task waits in one queue only', () => {
     const table = new TaskTable();
     const slot = table.acquire();
@@ -249,6 +292,49 @@ describe('link ids', () => {
       id = ids.acquire(2);
     }
     expect([ids.find(old), ids.find(id)]).toEqual([UNKNOWN, 2]);
+  });
+
+  test('against a map: whatever is taken, abandoned and answered, an id names one task until its answer', () => {
+    const step = fc.record({
+      what: fc.constantFrom('take', 'take', 'abandon', 'answer'),
+      count: fc.nat(40),
+      at: fc.nat(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const ids = new LinkIds();
+        const model = new Map<number, number>();
+        const over: number[] = [];
+        let task = 0;
+        for (const { what, count, at } of steps) {
+          for (let i = 0; i < count; i++) {
+            const known = [...model.keys()];
+            const id = known[at % Math.max(1, known.length)];
+            if (what === 'take') {
+              const taken = ids.acquire(task);
+              expect(model.has(taken)).toBe(false);
+              model.set(taken, task++);
+            } else if (id !== undefined && what === 'abandon' && model.get(id) !== ABANDONED) {
+              ids.abandon(id);
+              model.set(id, ABANDONED);
+            } else if (id !== undefined && what === 'answer') {
+              ids.release(id);
+              model.delete(id);
+              over.push(id);
+              expect(() => ids.release(id)).toThrow('released once');
+            }
+          }
+          for (const [id, expected] of model) expect(ids.find(id)).toBe(expected);
+          for (const id of over) if (!model.has(id)) expect(ids.find(id)).toBe(UNKNOWN);
+          expect(ids.inUse).toBe(model.size);
+          expect(ids.abandoned).toBe([...model.values()].filter((value) => value === ABANDONED).length);
+          const live: number[] = [];
+          ids.forEachSlot((slot) => live.push(slot));
+          expect(new Set(live)).toEqual(new Set([...model.values()].filter((value) => value !== ABANDONED)));
+        }
+      }),
+      { numRuns: 50 },
+    );
   });
 
   test('grows while many are in flight', () => {

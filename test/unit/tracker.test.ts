@@ -1,4 +1,5 @@
 // One outcome per task, and counts that add up.
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import { TaskTable, Time } from '../../src/gateway/task-table.js';
@@ -54,5 +55,52 @@ describe('tracker', () => {
     }
     expect(tracker.statuses[Status.NOT_FOUND]).toBe(1);
     expect(tracker.statuses.at(-1)).toBe(2);
+  });
+
+  test('whatever comes and ends in whatever order, the counts are those of a list', () => {
+    const step = fc.record({
+      settles: fc.boolean(),
+      which: fc.nat(),
+      outcome: fc.nat(4),
+      status: fc.nat(20),
+      waitMs: fc.nat(50),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const tracker = new Tracker(new TaskTable());
+        const open: { slot: number; receivedMs: number }[] = [];
+        const outcomes = [0, 0, 0, 0, 0];
+        const latencies: number[] = [];
+        let now = 0;
+        for (const { settles, which, outcome, status, waitMs } of steps) {
+          now += waitMs;
+          if (!settles || open.length === 0) {
+            const slot = tracker.receive();
+            expect(open.map((task) => task.slot)).not.toContain(slot);
+            tracker.table.setTime(slot, Time.received, now);
+            open.push({ slot, receivedMs: now });
+          } else {
+            const [{ slot, receivedMs }] = open.splice(which % open.length, 1);
+            tracker.settle(slot, outcome, status, now);
+            expect(() => tracker.settle(slot, outcome, status, now)).toThrow('settled once');
+            tracker.table.release(slot);
+            outcomes[outcome]++;
+            if (outcome <= Outcome.failed) latencies.push(now - receivedMs);
+          }
+          expect(tracker.open).toBe(open.length);
+          expect(Array.from(tracker.outcomes)).toEqual(outcomes);
+          expect(tracker.received).toBe(sum(outcomes) + open.length);
+        }
+        expect(sum(tracker.statuses)).toBe(sum(outcomes));
+        expect(sum(tracker.latencyBuckets)).toBe(latencies.length);
+        expect(tracker.latencySumMs).toBe(sum(latencies));
+        const ended: number[] = [];
+        tracker.close((slot) => {
+          ended.push(slot);
+          tracker.settle(slot, Outcome.failed, Status.UNAVAILABLE, now);
+        });
+        expect(ended.sort()).toEqual(open.map(({ slot }) => slot).sort());
+      }),
+    );
   });
 });
