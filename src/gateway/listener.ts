@@ -31,6 +31,7 @@ export class ClientListener implements Handler {
   #listener: Listener | undefined;
   /** Undefined: not draining. */
   #graceMs: number | undefined;
+  #hungUp = false;
 
   constructor(options: ClientListenerOptions) {
     this.config = options.context.config;
@@ -78,6 +79,7 @@ export class ClientListener implements Handler {
   }
 
   hangUp(): void {
+    this.#hungUp = true;
     for (const session of [...this.sessions]) session.dismiss('going-away');
   }
 
@@ -89,7 +91,8 @@ export class ClientListener implements Handler {
     connection.context = session;
     this.sessions.add(session);
     // Accepted by the kernel before the socket was closed.
-    if (this.#graceMs !== undefined) session.sayGoingAway(this.#graceMs);
+    if (this.#hungUp) session.dismiss('going-away');
+    else if (this.#graceMs !== undefined) session.sayGoingAway(this.#graceMs);
   }
 
   frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void {

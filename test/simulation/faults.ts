@@ -179,6 +179,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a backend that goes away gets no requests/,
   },
   {
+    name: 'a backend that is ejected gets requests',
+    file: 'backend.ts',
+    find: '(this.#ejectedUntil === 0 || this.#triable(now))',
+    replace: 'true',
+    finds: /^a backend that is ejected gets no requests/,
+  },
+  {
     name: 'a backend has one request too many in flight',
     file: 'backend.ts',
     find: 'this.outstanding < this.maxInFlight',

@@ -113,8 +113,23 @@ export class LinkRules {
     const waited = link.link.bulk && link.openedMs === this.#ledger.clock.nowMs;
     if (waited) return;
     if (link.backend.goingAway) broken('a backend that goes away gets no requests', about);
+    if (this.#isEjected(link)) broken('a backend that is ejected gets no requests', about);
     if (link.backend.links.removed) broken('a backend that left its pool gets no requests', about);
     if (task.options.bodyBytes > link.maxRequestBytes) broken('no request is longer than the backend takes', about);
+  }
+
+  /** While more than half of the pool is out, nobody is held to be ill. */
+  #isEjected({ backend }: LinkRecord): boolean {
+    const { nowMs } = this.#ledger.clock;
+    if (!backend.links.backend.isEjected || backend.links.backend.state(nowMs) !== 'ejected') return false;
+    let all = 0;
+    let out = 0;
+    for (const { pool, links } of this.#ledger.backends.values()) {
+      if (pool !== backend.pool || links.removed) continue;
+      all++;
+      if (links.backend.isEjected || links.backend.connected === 0) out++;
+    }
+    return out * 2 <= all;
   }
 
   #usesFreeId(link: LinkRecord, id: number): void {

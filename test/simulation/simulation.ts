@@ -208,6 +208,8 @@ class Simulation {
   /** In the middle: a drain, an end without one, or both. */
   async #shutDown(): Promise<void> {
     const { gateway, ledger, random, clock } = this.#world;
+    // The kernel has accepted one more, which the gateway will hear of.
+    this.#world.connect(random.below(3));
     ledger.draining = true;
     const graceMs = random.pick([0, 200, 2_000]);
     ledger.cutFromMs = clock.nowMs + graceMs;

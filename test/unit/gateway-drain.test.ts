@@ -100,6 +100,18 @@ describe('close', () => {
     await world.gateway.close();
   });
 
+  test('a connection the kernel had already accepted, and that comes after the end, is closed', async () => {
+    for (const end of ['close', 'drain'] as const) {
+      const world = await GatewayWorld.start();
+      const late = world.engine.client(PORT);
+      if (end === 'close') await world.gateway.close();
+      else await Promise.all([world.gateway.drain(0), world.engine.advance(50, false)]);
+      expect(late.gone).toBe(false);
+      world.engine.settle();
+      expect([late.gone, world.engine.connections]).toEqual([true, 0]);
+    }
+  });
+
   test('ends a drain', async () => {
     const world = await GatewayWorld.start();
     world.send(world.client(), { id: 1 });
