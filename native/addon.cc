@@ -283,7 +283,8 @@ Block* BlockAt(napi_env env, napi_value low, napi_value high) {
       Join(static_cast<uint32_t>(values::Number(env, low)), static_cast<uint32_t>(values::Number(env, high))));
 }
 
-// openBlock(low, high, offset, length) -> ArrayBuffer over the block's bytes, which takes the reference over
+// openBlock(low, high, offset, length) -> ArrayBuffer over the block's bytes, which takes the reference over; null
+// where the runtime forbids foreign memory (Electron's cage): readBlock then
 napi_value OpenBlock(napi_env env, napi_callback_info info) {
   const Arguments<4> arguments(env, info);
   Block* block = BlockAt(env, arguments.at[0], arguments.at[1]);
@@ -295,18 +296,39 @@ napi_value OpenBlock(napi_env env, napi_callback_info info) {
       env, block->data() + offset, length, [](napi_env, void*, void* hint) { static_cast<Block*>(hint)->Unref(); },
       block, &buffer);
   if (status == napi_ok) return buffer;
-  // Runtimes that forbid foreign memory (Electron's cage) get a copy.
-  void* copy = nullptr;
-  CHECK(napi_create_arraybuffer(env, length, &copy, &buffer) == napi_ok);
-  std::memcpy(copy, block->data() + offset, length);
-  block->Unref();
+  CHECK(napi_get_null(env, &buffer) == napi_ok);
   return buffer;
+}
+
+// readBlock(low, high, offset, bytes): copies bytes.length bytes; takes the reference over
+napi_value ReadBlock(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  Block* block = BlockAt(env, arguments.at[0], arguments.at[1]);
+  const auto offset = static_cast<size_t>(values::Number(env, arguments.at[2]));
+  const values::Bytes bytes = values::TypedArray(env, arguments.at[3]);
+  CHECK(offset <= block->size() && bytes.length <= block->size() - offset);
+  std::memcpy(bytes.data, block->data() + offset, bytes.length);
+  block->Unref();
+  return values::Undefined(env);
 }
 
 // refBlock(low, high): one more reference, for a command
 napi_value RefBlock(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
   BlockAt(env, arguments.at[0], arguments.at[1])->Ref();
+  return values::Undefined(env);
+}
+
+// addressOf(bytes, start, Uint32Array(2)): where in memory; it stays there as long as JavaScript holds on to it
+napi_value AddressOf(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  const values::Bytes bytes = values::TypedArray(env, arguments.at[0]);
+  const auto start = static_cast<size_t>(values::Number(env, arguments.at[1]));
+  CHECK(start <= bytes.length);
+  const auto address = reinterpret_cast<uint64_t>(bytes.data) + start;
+  auto* words = static_cast<uint32_t*>(values::TypedArray(env, arguments.at[2]).data);
+  words[0] = Low(address);
+  words[1] = High(address);
   return values::Undefined(env);
 }
 
@@ -376,8 +398,10 @@ napi_value Init(napi_env env, napi_value exports) {
       {"destroy", Destroy},
       {"counters", ReadCounters},
       {"openBlock", OpenBlock},
+      {"readBlock", ReadBlock},
       {"refBlock", RefBlock},
       {"makeBlock", MakeBlock},
+      {"addressOf", AddressOf},
       {"describe", Describe},
       {"layout", Layout},
   };

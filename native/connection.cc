@@ -22,6 +22,7 @@ Connection::Connection(Reactor& reactor, Fd fd, std::shared_ptr<const Connection
       framer_(MakeFramer(options_->framing)),
       in_(reactor.pool()),
       out_(reactor.pool()) {
+  raw_ = options_->framing.format == FramingFormat::kRaw;
   reactor_.Register(*this);
   last_active_ms_ = reactor_.now_ms();
 }

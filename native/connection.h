@@ -60,11 +60,12 @@ class Connection final : public OperationOwner {
   int Prepare(int family);
   void OnConnected(int result);
   void OnReceived(Completion& completion);
-  void OnBytes(std::span<const uint8_t> bytes);
+  void OnBytes(std::span<const uint8_t> bytes, const Completion& completion);
   void OnPeerFin();
 
   bool MayDeliver();
   void Feed(std::span<const uint8_t> bytes);
+  void FeedRaw(std::span<const uint8_t> bytes, const Completion& completion);
   std::span<const uint8_t> FeedInPlace(std::span<const uint8_t> bytes);
   bool FeedPartial();
   void Fault(CloseReason reason);
@@ -121,6 +122,7 @@ class Connection final : public OperationOwner {
   bool fin_sent_ : 1 = false;
   bool want_drain_ : 1 = false;  // JavaScript waits for the low watermark
   bool finished_ : 1 = false;    // JavaScript was told of the end; only the memory is left
+  bool raw_ : 1 = false;         // nothing is framed: what is received is passed on as it came
   bool destroyed_ : 1 = false;   // what is queued gets one last try when nothing is in flight any more
   SystemCall call_ = SystemCall::kNone;
 

@@ -17,7 +17,7 @@ void Connection::OnReceived(Completion& completion) {
   if (!completion.more) receive_armed_ = receive_stopping_ = false;
   if (completion.has_data) {
     const std::span<const uint8_t> bytes = reactor_.driver().Take(completion);
-    if (!bytes.empty()) OnBytes(bytes);
+    if (!bytes.empty()) OnBytes(bytes, completion);
   } else if (completion.result == 0) {
     OnPeerFin();
   } else if (completion.result == -ENOBUFS) {
@@ -31,7 +31,7 @@ void Connection::OnReceived(Completion& completion) {
   if (!receive_armed_ && ReceiveWanted()) reactor_.MarkDirty(*this);
 }
 
-void Connection::OnBytes(std::span<const uint8_t> bytes) {
+void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& completion) {
   last_active_ms_ = reactor_.now_ms();
   bytes_received_.store(bytes_received_.load(std::memory_order_relaxed) + bytes.size(), std::memory_order_relaxed);
   reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
@@ -48,6 +48,7 @@ void Connection::OnBytes(std::span<const uint8_t> bytes) {
     UpdateReceive();
     return;
   }
+  if (raw_) return FeedRaw(bytes, completion);
   Feed(bytes);
 }
 
@@ -109,6 +110,18 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
   }
   AccountPartial();
   UpdateReceive();
+}
+
+// What is long goes as the block that the kernel wrote into; what is short behind what came before it in this turn.
+void Connection::FeedRaw(std::span<const uint8_t> bytes, const Completion& completion) {
+  if (!in_.empty() || !MayDeliver()) return Feed(bytes);
+  if (bytes.size() >= limits::owned_chunk_bytes) {
+    if (Block* block = reactor_.driver().Detach(completion)) return PushLarge(block, 0, bytes.size());
+  }
+  if (!reactor_.events().ExtendFrame(slot(), bytes.data(), bytes.size(), limits::inline_frame_bytes)) {
+    return DeliverInline(bytes.data(), bytes.size());
+  }
+  credit_bytes_ += static_cast<uint32_t>(bytes.size());
 }
 
 // Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
@@ -196,7 +209,8 @@ void Connection::PushLarge(Block* block, size_t offset, size_t length) {
   reactor_.events().PushLargeFrame(slot(), event);
   reactor_.counters().Add(Counter::kFramesReceived);
   ++credit_frames_;
-  credit_bytes_ += options_->credit_bytes;
+  // It takes no room in the ring. Of a raw connection as many as it has frames; a frame is one in its turn.
+  if (!raw_) credit_bytes_ += options_->credit_bytes;
 }
 
 bool Connection::Keep(std::span<const uint8_t> bytes, size_t limit_hint) {
@@ -271,6 +285,7 @@ void Connection::UpdateReceive() {
   const bool wanted = ReceiveWanted();
   if (wanted && !receive_armed_) {
     receive_armed_ = true;
+    if (raw_) return reactor_.driver().ReceiveBlocks(Data(Op::kReceive), fd_.Get());
     reactor_.driver().Receive(Data(Op::kReceive), fd_.Get());
   } else if (!wanted && receive_armed_ && !receive_stopping_) {
     receive_stopping_ = true;

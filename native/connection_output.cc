@@ -51,6 +51,12 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       if (!open) return reactor_.counters().Add(Counter::kStaleCommands);
       return AfterQueued();
     }
+    case CommandKind::kSendPinned: {
+      const auto* send = reinterpret_cast<const SendPinnedCommand*>(words);
+      if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
+      out_.AppendPinned(reinterpret_cast<const uint8_t*>(Join(send->address_low, send->address_high)), send->length);
+      return AfterQueued();
+    }
     case CommandKind::kClose:
       if (state_ == State::kOpen && static_cast<CloseReason>(words[3]) == CloseReason::kIdleTimeout) {
         reactor_.counters().Add(Counter::kIdleTimeouts);

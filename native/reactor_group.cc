@@ -104,6 +104,10 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   entry->admission =
       std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip, request.limit_loopback);
   entry->open = std::make_shared<std::atomic<uint32_t>>(static_cast<uint32_t>(count));
+  if (options->framing.format == FramingFormat::kRaw) {
+    options->credit_frames = static_cast<uint32_t>(limits::raw_credit_frames);
+    options->credit_bytes = static_cast<uint32_t>(limits::raw_credit_bytes);
+  }
   options->listener = *id;
   options->accounts = &accounts_;
   options->admission = entry->admission;

@@ -44,6 +44,23 @@ class EventRing {
     Publish({static_cast<uint32_t>(EventKind::kFrame), slot, position, static_cast<uint32_t>(length)});
   }
 
+  // More bytes of the frame that was pushed last: where that is this slot's, is not published yet, has room behind it
+  // and stays within `most`. False: push a frame of its own.
+  bool ExtendFrame(uint32_t slot, const uint8_t* data, size_t length, size_t most) {
+    if (head_ == published_) return false;
+    Descriptor& last = memory_.descriptors[(head_ - 1) & (kEventDescriptors - 1)];
+    if (last.kind != static_cast<uint32_t>(EventKind::kFrame) || last.slot != slot || last.length + length > most) {
+      return false;
+    }
+    const uint32_t place = (last.position & (kEventBytes - 1)) + last.length;
+    if (place + length > kEventBytes) return false;
+    std::memcpy(memory_.bytes + place, data, length);
+    last.length += static_cast<uint32_t>(length);
+    bytes_head_ = last.position + Padded(last.length);
+    DCHECK(UsedBytes() <= kEventBytes);
+    return true;
+  }
+
   // An event other than a frame: never refused. What finds no room waits in memory, in order, for Flush.
   void Push(EventKind kind, uint32_t slot, std::span<const uint8_t> body = {}) {
     if (overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(body.size()) * 2) {
@@ -83,6 +100,7 @@ class EventRing {
       overflow_.pop_front();
     }
     Control(ControlWord::kEventHead).store(head_, std::memory_order_release);
+    published_ = head_;
     return head_ != EventTail();
   }
 
@@ -106,6 +124,7 @@ class EventRing {
     head_ = (head_ + kEventDescriptors - 1) & ~(kEventDescriptors - 1);
     Control(ControlWord::kEventTail).store(head_, std::memory_order_relaxed);
     Control(ControlWord::kEventHead).store(head_, std::memory_order_relaxed);
+    published_ = head_;
   }
 
   std::atomic_ref<uint32_t> Control(ControlWord word) const {
@@ -183,6 +202,7 @@ class EventRing {
 
   const Memory memory_;
   uint32_t head_ = 0;
+  uint32_t published_ = 0;  // head_ as JavaScript knows it
   uint32_t bytes_head_ = 0;
   mutable uint32_t floor_ = 0;  // nothing before it is in use
   std::deque<Waiting> overflow_;

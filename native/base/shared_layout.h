@@ -98,6 +98,7 @@ enum class CommandKind : uint32_t {
   kResume = 7,
   kWantDrain = 8,
   kDestroy = 9,
+  kSendPinned = 10,  // bytes of JavaScript's own memory, which stays until they were taken
 };
 
 // What every command begins with; `words` counts the whole command.
@@ -126,13 +127,20 @@ struct SendBlockCommand {
   // inline bytes follow
 };
 
+struct SendPinnedCommand {
+  CommandHeader header;
+  uint32_t address_low;
+  uint32_t address_high;
+  uint32_t length;
+};
+
 struct CloseCommand {
   CommandHeader header;
   uint32_t reason;
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 2;
+inline constexpr uint32_t kLayoutVersion = 3;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

@@ -15,8 +15,8 @@ constexpr uint32_t kPinTag = 1;
 
 // What a chunk tagged kPinTag holds instead of bytes.
 struct Pin {
-  Block* block;
-  size_t offset;
+  Block* block;  // nullptr: memory of somebody else
+  const uint8_t* bytes;
   size_t length;
 };
 
@@ -51,9 +51,17 @@ void SendQueue::AppendBlock(Block* block, size_t offset, size_t length) {
   CHECK(offset <= block->size() && length <= block->size() - offset);
   if (length == 0) return;
   block->Ref();
+  PushPin(block, block->data() + offset, length);
+}
+
+void SendQueue::AppendPinned(const uint8_t* bytes, size_t length) {
+  if (length > 0) PushPin(nullptr, bytes, length);
+}
+
+void SendQueue::PushPin(Block* block, const uint8_t* bytes, size_t length) {
   Chunk* chunk = pool_.Acquire(sizeof(Pin));
   chunk->tag = kPinTag;
-  new (chunk->bytes) Pin{block, offset, length};
+  new (chunk->bytes) Pin{block, bytes, length};
   PushChunk(chunk);
   size_ += length;
 }
@@ -61,8 +69,7 @@ void SendQueue::AppendBlock(Block* block, size_t offset, size_t length) {
 int SendQueue::Gather(iovec* iov, int max) const {
   int count = 0;
   for (const Chunk* chunk = head_; chunk != nullptr && count < max; chunk = chunk->next, ++count) {
-    const uint8_t* base =
-        chunk->tag == kPinTag ? PinOf(*chunk).block->data() + PinOf(*chunk).offset : chunk->bytes + chunk->begin;
+    const uint8_t* base = chunk->tag == kPinTag ? PinOf(*chunk).bytes : chunk->bytes + chunk->begin;
     iov[count] = {const_cast<uint8_t*>(base), BytesWaiting(*chunk)};
   }
   return count;
@@ -75,7 +82,7 @@ void SendQueue::Consume(size_t n) {
     const size_t taken = std::min(n, BytesWaiting(*head_));
     n -= taken;
     if (head_->tag == kPinTag) {
-      PinOf(*head_).offset += taken;
+      PinOf(*head_).bytes += taken;
       PinOf(*head_).length -= taken;
     } else {
       head_->begin += static_cast<uint32_t>(taken);
@@ -102,7 +109,7 @@ void SendQueue::PopFront() {
   Chunk* chunk = head_;
   head_ = chunk->next;
   if (head_ == nullptr) tail_ = nullptr;
-  if (chunk->tag == kPinTag) PinOf(*chunk).block->Unref();
+  if (chunk->tag == kPinTag && PinOf(*chunk).block != nullptr) PinOf(*chunk).block->Unref();
   pool_.Release(chunk);
 }
 

@@ -1,4 +1,5 @@
-// What waits to be sent on one connection, in order: copied bytes in chunks of the pool, and pinned blocks.
+// What waits to be sent on one connection, in order: copied bytes in chunks of the pool, pinned blocks, pinned memory
+// of somebody else.
 //
 //     head_ -> [....sent....|--waiting--] -> [pin: block, offset, length] -> [--waiting--|....room....] <- tail_
 //               ^begin moves with Consume                                     Append writes here, at end^
@@ -31,6 +32,9 @@ class SendQueue {
   // Takes a reference on the block until its bytes are consumed or cleared.
   void AppendBlock(Block* block, size_t offset, size_t length);
 
+  // Somebody else's memory, unchanged and alive until its bytes are consumed or cleared.
+  void AppendPinned(const uint8_t* bytes, size_t length);
+
   // Describes the front of the queue; answers how many of the at most `max` entries were filled in.
   int Gather(iovec* iov, int max) const;
   // The first n bytes were taken by the kernel (n <= size()).
@@ -42,6 +46,7 @@ class SendQueue {
   void Clear();
 
  private:
+  void PushPin(Block* block, const uint8_t* bytes, size_t length);
   void PushChunk(Chunk* chunk);
   void PopFront();
 

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 
+#include "buffer/block.h"
 #include "driver/user_data.h"
 
 namespace ringway {
@@ -27,6 +28,9 @@ struct Completion {
   bool has_data = false;
   uint32_t buffer = 0;  // the driver's own: which bytes
 };
+
+// Of ReceiveBlocks.
+inline constexpr uint32_t kBlockBytes = 65536;
 
 // Result of a Send that did not finish at once: its completion follows.
 inline constexpr int32_t kSendPending = INT32_MIN;
@@ -56,6 +60,8 @@ class Driver {
   // Multishot: completions with has_data until !more; result 0 without data is EOF; -ENOBUFS means that the buffers ran
   // out: start it again once some were returned (Take returns them at the next Take or EndDispatch).
   virtual void Receive(UserData data, int fd) = 0;
+  // The same for bytes that may be kept as they lie: where the driver can, they come in blocks of kBlockBytes.
+  virtual void ReceiveBlocks(UserData data, int fd) { Receive(data, fd); }
   // Ends a Receive that is armed. Its last completion (!more) follows, with -ECANCELED or data; data that already
   // arrived is not lost. A no-op where none is armed.
   virtual void StopReceive(UserData data, int fd) = 0;
@@ -63,6 +69,9 @@ class Driver {
   // call of Take or EndDispatch. An empty span, with completion.result set to -EAGAIN, means that there was nothing
   // after all. EOF and errors never show here: they come as the receive's last completion, without data.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
+  // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
+  // where they lie in memory that the driver uses again.
+  virtual Block* Detach(const Completion& /*completion*/) { return nullptr; }
   // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
   // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not.
   virtual int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) = 0;

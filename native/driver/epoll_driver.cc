@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/check.h"
 
@@ -12,7 +13,7 @@ namespace ringway {
 namespace {
 
 constexpr size_t kEventsPerFetch = 512;
-constexpr size_t kReceiveBufferBytes = 65536;
+constexpr size_t kReceiveBufferBytes = kBlockBytes;
 // A crowd at one listener must not keep everybody else waiting.
 constexpr int kMaxAcceptsPerFetch = 64;
 // More parts than this make a short send.
@@ -38,6 +39,10 @@ int32_t SendNow(int fd, const iovec* iov, int iov_count) {
 }
 
 }  // namespace
+
+EpollDriver::~EpollDriver() {
+  if (block_ != nullptr) block_->Unref();
+}
 
 int EpollDriver::Start() {
   epoll_.Reset(::epoll_create1(EPOLL_CLOEXEC));
@@ -114,7 +119,15 @@ void EpollDriver::Accept(UserData data, int listener_fd) { StartInput(data, list
 
 void EpollDriver::Watch(UserData data, int fd) { StartInput(data, fd); }
 
-void EpollDriver::Receive(UserData data, int fd) { StartInput(data, fd); }
+void EpollDriver::Receive(UserData data, int fd) {
+  StartInput(data, fd);
+  At(fd).in_blocks = false;
+}
+
+void EpollDriver::ReceiveBlocks(UserData data, int fd) {
+  StartInput(data, fd);
+  At(fd).in_blocks = true;
+}
 
 void EpollDriver::StopReceive(UserData data, int fd) {
   if (At(fd).input == data.Pack()) EndInput(fd, -ECANCELED);
@@ -335,18 +348,25 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   descriptor.data_announced = false;
   if (descriptor.input != completion.data.Pack()) return {};
 
+  if (descriptor.in_blocks && block_ == nullptr) block_ = Block::Make(kBlockBytes);
+  taken_into_block_ = descriptor.in_blocks && block_ != nullptr;
+  uint8_t* buffer = taken_into_block_ ? block_->data() : receive_buffer_.get();
   ssize_t received;
   do {
-    received = ::recv(fd, receive_buffer_.get(), kReceiveBufferBytes, MSG_DONTWAIT);
+    received = ::recv(fd, buffer, kReceiveBufferBytes, MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
   if (received > 0) {
     completion.result = static_cast<int32_t>(received);
-    return {receive_buffer_.get(), static_cast<size_t>(received)};
+    return {buffer, static_cast<size_t>(received)};
   }
   // The end comes as a completion of its own, as it does from io_uring.
   const int32_t end = received < 0 ? -errno : 0;
   if (end != -EAGAIN) EndInput(fd, end);
   return {};
+}
+
+Block* EpollDriver::Detach(const Completion&) {
+  return std::exchange(taken_into_block_, false) ? std::exchange(block_, nullptr) : nullptr;
 }
 
 }  // namespace ringway

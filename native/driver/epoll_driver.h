@@ -18,14 +18,17 @@ namespace ringway {
 class EpollDriver final : public Driver {
  public:
   explicit EpollDriver(const DriverOptions& options) : options_(options) {}
+  ~EpollDriver() override;
 
   const char* Name() const override { return "epoll"; }
   int Start() override;
   void Accept(UserData data, int listener_fd) override;
   void Connect(UserData data, int fd, const sockaddr* address, socklen_t length) override;
   void Receive(UserData data, int fd) override;
+  void ReceiveBlocks(UserData data, int fd) override;
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
+  Block* Detach(const Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
@@ -50,6 +53,7 @@ class EpollDriver final : public Driver {
     uint32_t registered = 0;  // what epoll knows
     uint32_t pending_send = kNoSend;
     bool changed = false;         // in changed_
+    bool in_blocks = false;       // the receive is for blocks
     bool data_announced = false;  // a completion with has_data waits to be taken
   };
   // The parts of a send that waits for room.
@@ -91,6 +95,8 @@ class EpollDriver final : public Driver {
   std::vector<uint32_t> free_sends_;
   // One buffer for everybody: it stays in the cache.
   std::unique_ptr<uint8_t[]> receive_buffer_;
+  Block* block_ = nullptr;  // for receives in blocks, until somebody detaches it
+  bool taken_into_block_ = false;
 };
 
 }  // namespace ringway

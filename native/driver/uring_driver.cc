@@ -17,12 +17,15 @@ namespace {
 // More parts than this make a short send.
 constexpr int kMaxMessageParts = 64;
 constexpr uint32_t kArenaParts = 8192;
-// Task works run 20 at a time; go on until a batch is worth handing out, and leave the rest for the next.
+// Task works run 20 at a time; go on until a batch is worth handing out, and leave the rest for the next. The rounds
+// bound what a single stream, which has 64 KB each time, can bring before JavaScript sees any of it.
 constexpr uint32_t kBatchCompletions = 256;
-constexpr int kMaxTaskWorkRounds = 64;
+constexpr int kMaxTaskWorkRounds = 16;
 // What one connection may receive before others get their turn. From 6.17 on a multishot receive's length is the most
 // it takes per invocation; earlier kernels take it as a limit per buffer, which no buffer reaches.
 constexpr uint32_t kReceiveTurnBytes = 65536;
+// Of receives in blocks: as many as the completions of one batch.
+constexpr uint32_t kBlocks = 256;
 
 }  // namespace
 
@@ -110,11 +113,18 @@ void UringDriver::Connect(UserData data, int fd, const sockaddr* address, sockle
   sqe->off = length;
 }
 
-void UringDriver::Receive(UserData data, int fd) {
+void UringDriver::Receive(UserData data, int fd) { BeginReceive(data, fd, ProvidedBuffers::kGroup); }
+
+void UringDriver::ReceiveBlocks(UserData data, int fd) {
+  const bool open = blocks_.IsOpen() || blocks_.Open(&ring_, kBlocks, kBlockBytes) == 0;
+  BeginReceive(data, fd, open ? ProvidedBlocks::kGroup : ProvidedBuffers::kGroup);
+}
+
+void UringDriver::BeginReceive(UserData data, int fd, uint16_t buffer_group) {
   io_uring_sqe* sqe = Begin(data, IORING_OP_RECV, fd);
   sqe->ioprio = IORING_RECV_MULTISHOT;
   sqe->flags = IOSQE_BUFFER_SELECT;
-  sqe->buf_group = ProvidedBuffers::kGroup;
+  sqe->buf_group = buffer_group;
   sqe->len = std::max(kReceiveTurnBytes, options_.receive_buffer_bytes);
 }
 
@@ -309,14 +319,27 @@ size_t UringDriver::Reap(std::span<Completion> completions) {
 std::span<const uint8_t> UringDriver::Take(Completion& completion) {
   DCHECK(completion.has_data);
   completion.has_data = false;
-  return {buffers_.Data(completion.buffer), static_cast<size_t>(completion.result)};
+  const bool in_block = (completion.buffer & ProvidedBlocks::kIdBit) != 0;
+  const uint8_t* bytes = in_block ? blocks_.Data(completion.buffer) : buffers_.Data(completion.buffer);
+  return {bytes, static_cast<size_t>(completion.result)};
+}
+
+Block* UringDriver::Detach(const Completion& completion) {
+  return (completion.buffer & ProvidedBlocks::kIdBit) != 0 ? blocks_.Detach(completion.buffer) : nullptr;
 }
 
 void UringDriver::EndDispatch() {
   if (handed_out_.empty() && !starved_) return;
-  for (const uint16_t buffer : handed_out_) buffers_.Return(buffer);
+  for (const uint16_t buffer : handed_out_) {
+    if ((buffer & ProvidedBlocks::kIdBit) != 0) {
+      blocks_.Return(buffer);
+    } else {
+      buffers_.Return(buffer);
+    }
+  }
   handed_out_.clear();
   buffers_.Publish(starved_);
+  if (blocks_.IsOpen()) blocks_.Publish(starved_);
   starved_ = false;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "driver/driver.h"
+#include "driver/provided_blocks.h"
 #include "driver/provided_buffers.h"
 #include "driver/uring_ring.h"
 
@@ -28,8 +29,10 @@ class UringDriver final : public Driver {
   void Accept(UserData data, int listener_fd) override;
   void Connect(UserData data, int fd, const sockaddr* address, socklen_t length) override;
   void Receive(UserData data, int fd) override;
+  void ReceiveBlocks(UserData data, int fd) override;
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
+  Block* Detach(const Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
@@ -55,6 +58,7 @@ class UringDriver final : public Driver {
   };
 
   io_uring_sqe* Begin(UserData data, uint8_t opcode, int fd);
+  void BeginReceive(UserData data, int fd, uint16_t buffer_group);
   io_uring_sqe* NextSqe();
   bool HasRoomForMessage(int parts);
   void MoveSpilled();
@@ -71,6 +75,7 @@ class UringDriver final : public Driver {
   const UringMode mode_;
   // The order matters: the buffers' memory goes after the ring.
   ProvidedBuffers buffers_;
+  ProvidedBlocks blocks_;  // opened with the first receive in blocks
   UringRing ring_;
   size_t in_flight_ = 0;
   MessageArena arena_;

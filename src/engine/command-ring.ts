@@ -156,6 +156,20 @@ export class CommandRing {
     this.#copyHeader(header, headerLength, at + SEND_BLOCK_WORDS);
   }
 
+  /** Bytes of JavaScript's own memory: whoever gives them away holds on to them until the kernel took them. */
+  sendPinned(slot: number, generation: number, low: number, high: number, length: number): void {
+    const at = this.#reserve(6);
+    if (at < 0) {
+      this.#spill(CommandKind.sendPinned, slot, generation, [low, high, length], undefined, 0, undefined, 0, 0);
+      return;
+    }
+    this.#begin(at, CommandKind.sendPinned, 6, slot, generation);
+    const words = this.#words;
+    words[at + 3] = low;
+    words[at + 4] = high;
+    words[at + 5] = length;
+  }
+
   #begin(at: number, kind: number, size: number, slot: number, generation: number): void {
     const words = this.#words;
     words[at] = size | (kind << 24);

@@ -145,7 +145,8 @@ export interface Handler {
   /** The connection was accepted, or the outgoing one is established. */
   open?(connection: Connection): void;
   /**
-   * One whole frame: `bytes[start, end)`. THE BYTES ARE ONLY VALID DURING THE CALL (they lie in the ring): copy what must
+   * One whole frame: `bytes[start, end)`. With `raw` framing whatever came, several times in a turn; long chunks have memory
+   * of their own, which `Engine.keep` answers without a copy. THE BYTES ARE ONLY VALID DURING THE CALL (they lie in the ring): copy what must
    * live longer, with `Engine.keep` or otherwise. They may be given to `sendFrame` of any connection of this engine, which
    * passes them on without a copy in JavaScript.
    */
@@ -198,11 +199,17 @@ export interface Connection {
 
   /**
    * Queues raw bytes (the parts one after another; framing is the caller's); they leave together with everything queued in
-   * the same turn. The parts are copied or pinned: the caller may reuse its buffers at once.
+   * the same turn. The parts are copied: the caller may reuse its buffers at once. Only what was received in memory of its own
+   * (a raw chunk from 16 KB on, a frame over 64 KB) is passed on where it lies: it must not be written to until it was taken.
    * @returns false when the buffered bytes are above `highWaterMark`; `drain` follows. The bytes are queued all the same.
    *   On a closing or closed connection nothing is queued and the answer is false.
    */
   send(...parts: Uint8Array[]): boolean;
+  /**
+   * `send` without a copy, as node:net writes: `bytes` must not change until `bufferedAmount` says that the kernel took them
+   * (it is kept alive until then). Worth it from 16 KB on; shorter ones are copied.
+   */
+  sendPinned(bytes: Uint8Array): boolean;
   /**
    * The hot path of `send`: `header[0, headerLength)` and then `bytes[start, end)`, without a view being made. `bytes` may be
    * those of the frame being delivered: they are then passed on inside the engine.
@@ -275,7 +282,8 @@ export interface Engine {
   connect(options: ConnectOptions, handler: Handler): Connection;
   /**
    * Makes the bytes of the frame being delivered outlive the call. Frames of one batch share a slab of at most 16 KB (one
-   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own. Bytes from elsewhere are copied.
+   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own, or has it already. Bytes from elsewhere
+   * are copied.
    */
   keep(bytes: Uint8Array, start: number, end: number): Kept;
   /** Monotonic milliseconds, read once per turn: cheap. */

@@ -3,7 +3,9 @@ import { familyOf } from './address-family.js';
 import type { CommandRing } from './command-ring.js';
 import type { AddressFamily, Connection, Handler } from './engine.js';
 import { CommandKind } from './native.js';
+import { blockOf } from './native-block.js';
 import type { NativeEngine } from './native-engine.js';
+import { PinnedBytes } from './pinned-bytes.js';
 import type { ReactorRings } from './reactor-rings.js';
 import { CLOSE_REASONS, type CloseReason } from './tables.gen.js';
 
@@ -60,6 +62,7 @@ export class NativeConnection implements Connection {
   readonly #marks: Watermarks;
   #deferred: Deferred[] | undefined = undefined;
   #local: { readonly host: string; readonly port: number } | undefined = undefined;
+  #pinned: PinnedBytes | undefined = undefined;
   #queued = 0;
   /** Bytes the kernel had taken when we last looked. */
   #taken = 0;
@@ -128,6 +131,30 @@ export class NativeConnection implements Connection {
     let accepted = !this.#isClosing() && !this.finished;
     for (const part of parts) accepted = this.sendFrame(NO_HEADER, 0, part, 0, part.length);
     return accepted;
+  }
+
+  sendPinned(bytes: Uint8Array): boolean {
+    const { rings } = this;
+    const isShort = bytes.length <= BLOCK_BYTES;
+    if (isShort || this.state !== 'open' || rings === undefined || this.finished || blockOf(bytes) !== undefined) {
+      return this.sendFrame(NO_HEADER, 0, bytes, 0, bytes.length);
+    }
+    const engine = this.#engine;
+    engine.addon.addressOf(bytes, 0, engine.blockAddress);
+    rings.commands.sendPinned(this.slot, this.generation, engine.blockAddress[0], engine.blockAddress[1], bytes.length);
+    if (!engine.inTurn) rings.commands.publish();
+    this.#queued += bytes.length;
+    this.#pinned ??= new PinnedBytes();
+    this.#pinned.add(bytes, this.#queued);
+    engine.pinning.add(this);
+    return this.#belowHighWaterMark();
+  }
+
+  /** @returns whether the kernel still reads JavaScript's memory. */
+  releasePinned(): boolean {
+    if (this.#pinned === undefined) return false;
+    this.#lookAtProgress();
+    return this.#pinned.release(this.state === 'closed' ? Infinity : this.#taken);
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -256,11 +283,13 @@ export class NativeConnection implements Connection {
     start: number,
     end: number,
   ): void {
-    const { addon, blockAddress, batchLarge } = this.#engine;
-    if (batchLarge !== undefined && bytes === batchLarge.bytes) {
-      const { low, high, offset } = batchLarge;
+    const { addon, blockAddress } = this.#engine;
+    const block = blockOf(bytes);
+    if (block !== undefined) {
+      const { low, high } = block;
+      const offset = block.offset + bytes.byteOffset + start;
       addon.refBlock(low, high);
-      commands.sendBlock(this.slot, this.generation, header, headerLength, low, high, offset + start, end - start);
+      commands.sendBlock(this.slot, this.generation, header, headerLength, low, high, offset, end - start);
     } else if (addon.makeBlock(bytes, start, end, blockAddress)) {
       commands.sendBlock(
         this.slot,

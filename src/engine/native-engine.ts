@@ -19,6 +19,7 @@ import type {
   ListenOptions,
 } from './engine.js';
 import { loadAddon } from './load-addon.js';
+import { blockOf, openBlock } from './native-block.js';
 import {
   type Addon,
   allocateRings,
@@ -47,14 +48,6 @@ const BYTES_MASK = EVENT_BYTES - 1;
 const DESCRIPTOR_MASK = EVENT_DESCRIPTORS - 1;
 const UINT32 = 0x1_0000_0000;
 const MAX_REACTORS = 64;
-
-/** A frame over 64 KB, which came as a block of its own. */
-interface LargeFrame {
-  readonly bytes: Uint8Array;
-  readonly low: number;
-  readonly high: number;
-  readonly offset: number;
-}
 
 class NativeListener implements Listener {
   readonly address: Listener['address'];
@@ -115,7 +108,8 @@ export class NativeEngine implements Engine {
   /** The bytes of the batch that is being delivered, and whose they are. */
   batchBytes: Uint8Array | undefined = undefined;
   batchReactor = 0;
-  batchLarge: LargeFrame | undefined = undefined;
+  /** Connections whose kernel reads JavaScript's memory. */
+  readonly pinning = new Set<NativeConnection>();
   /** Commands refer to the batch's bytes. */
   batchPassedOn = false;
   /** Commands are published together at the end of the turn. */
@@ -212,7 +206,7 @@ export class NativeEngine implements Engine {
 
   keep(bytes: Uint8Array, start: number, end: number): Kept {
     if (bytes === this.batchBytes) return this.#keeper.keep(bytes, start, end, this.#batchEnd);
-    if (bytes === this.batchLarge?.bytes) return { bytes, start };
+    if (blockOf(bytes) !== undefined) return { bytes, start };
     return { bytes: bytes.slice(start, end), start: 0 };
   }
 
@@ -302,11 +296,11 @@ export class NativeEngine implements Engine {
     } finally {
       this.inTurn = false;
       this.batchBytes = undefined;
-      this.batchLarge = undefined;
       for (let i = 0; i < rings.length; i++) rings[i].commands.publish();
       // Handlers may still look at the bytes of the turn.
       if (this.#touched.length === 0) {
         this.#release();
+        if (this.pinning.size > 0) this.#releasePinned();
         if (this.reactors > 0) this.#fallAsleep();
       }
     }
@@ -392,6 +386,12 @@ export class NativeEngine implements Engine {
     if (manyWait) this.#releaseLater();
   }
 
+  #releasePinned(): void {
+    for (const connection of this.pinning) {
+      if (!connection.releasePinned()) this.pinning.delete(connection);
+    }
+  }
+
   #releaseLater(): void {
     if (this.#releaseScheduled) return;
     this.#releaseScheduled = true;
@@ -451,15 +451,10 @@ export class NativeEngine implements Engine {
     const high = word(ring, place + 4);
     const offset = word(ring, place + 8);
     const length = word(ring, place + 12);
-    const bytes = new Uint8Array(this.addon.openBlock(low, high, offset, length));
+    const bytes = openBlock(this.addon, { low, high, offset }, length);
     if (connection?.state !== 'open') return;
     if (connection.entry.turn !== this.#turn) this.#touch(connection.entry);
-    this.batchLarge = { bytes, low, high, offset };
-    try {
-      connection.entry.handler.frame(connection, bytes, 0, length);
-    } finally {
-      this.batchLarge = undefined;
-    }
+    connection.entry.handler.frame(connection, bytes, 0, length);
   }
 
   #takeOpen(rings: ReactorRings, slot: number, place: number): void {
@@ -524,6 +519,7 @@ export class NativeEngine implements Engine {
   #tellClosed(connection: NativeConnection, info: CloseInfo): void {
     if (connection.state === 'closed') return;
     connection.state = 'closed';
+    if (this.pinning.delete(connection)) connection.releasePinned();
     if (connection.referenced) this.dropRef();
     connection.entry.handler.close?.(connection, info);
   }

@@ -108,12 +108,16 @@ export interface Addon {
   destroy(engine: EngineHandle): void;
   /** Adds every reactor's counters to `out`, in the order of the table. */
   counters(engine: EngineHandle, out: Float64Array): void;
-  /** The bytes of a block; takes one reference over. */
-  openBlock(low: number, high: number, offset: number, length: number): ArrayBuffer;
+  /** The bytes of a block; takes one reference over. null, and takes none, where the runtime forbids foreign memory. */
+  openBlock(low: number, high: number, offset: number, length: number): ArrayBuffer | null;
+  /** Copies a block's bytes, as many as there is room for; takes one reference over. */
+  readBlock(low: number, high: number, offset: number, bytes: Uint8Array): void;
   /** One more reference, for a command. */
   refBlock(low: number, high: number): void;
   /** Copies bytes into a new block, whose address it writes to `address`; false: out of memory. */
   makeBlock(bytes: Uint8Array, start: number, end: number, address: Uint32Array): boolean;
+  /** Writes where `bytes[start]` lies in memory to `address`: it stays there as long as somebody holds on to it. */
+  addressOf(bytes: Uint8Array, start: number, address: Uint32Array): void;
   /** What both sides must agree on; compare with `LAYOUT`. */
   layout(): number[];
   /** What of io_uring this machine has, found by trying. */
@@ -157,6 +161,7 @@ export const CommandKind = {
   resume: 7,
   wantDrain: 8,
   destroy: 9,
+  sendPinned: 10,
 } as const;
 
 /** The system call whose error ended a connection. */
@@ -168,7 +173,7 @@ export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [2, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+export const LAYOUT: readonly number[] = [3, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;

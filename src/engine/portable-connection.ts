@@ -420,6 +420,14 @@ export class PortableConnection implements Connection, Timed {
     return this.#queued(bytes);
   }
 
+  sendPinned(bytes: Uint8Array): boolean {
+    if (bytes.length <= GATHERED_PART_BYTES) return this.send(bytes);
+    if (!this.#maySend()) return false;
+    if (this.#gatheredLength > 0) this.#enqueueGathered();
+    this.#queue.push(bytes);
+    return this.#queued(bytes.length);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     if (!this.#maySend()) return false;
     this.#gather(header, 0, headerLength);

@@ -81,6 +81,70 @@ TEST_CASE("An empty ring begins at its start again: a light load stays within a 
   }
 }
 
+TEST_CASE("The last frame grows while nobody knows of it, and only its own slot's") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  const auto extend = [&](uint32_t slot, const std::string& bytes, size_t most = 100) {
+    return ring.ExtendFrame(slot, Span(bytes).data(), bytes.size(), most);
+  };
+  CHECK_FALSE(extend(1, "nothing to extend"));
+  PushFrame(ring, 1, "one");
+  CHECK(extend(1, ", two"));
+  CHECK_FALSE(extend(2, "another's"));
+  CHECK_FALSE(extend(1, "too long", 15));
+  CHECK(extend(1, ", three", 15));
+  ring.Push(EventKind::kEnd, 3);
+  CHECK_FALSE(extend(1, "behind another event"));
+  PushFrame(ring, 1, "four");
+  ring.Flush();
+  CHECK_FALSE(extend(1, "known already"));
+  PushFrame(ring, 1, "five");
+  ring.Flush();
+  CHECK_EQ(memory.BytesOf(memory.Next()), "one, two, three");
+  memory.Take();
+  memory.Take();
+  CHECK_EQ(memory.BytesOf(memory.Next()), "four");
+  memory.Take();
+  CHECK_EQ(memory.BytesOf(memory.Next()), "five");
+}
+
+TEST_CASE("What was taken before the ring started over is not extended") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  // The descriptor before the ring's start is one of this slot's frames.
+  for (uint32_t i = 0; i < kEventDescriptors; ++i) {
+    PushFrame(ring, 1, "x");
+    ring.Flush();
+    memory.Release(memory.Take());
+  }
+  PushFrame(ring, 2, "y");
+  ring.Flush();
+  memory.Take();
+  ring.StartOver();
+  CHECK_FALSE(ring.ExtendFrame(1, Span("more").data(), 4, 100));
+}
+
+TEST_CASE("A frame is not extended over the ring's end") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  const std::string part(kLargest, 'x');
+  // Filled and given back piece by piece, so that the ring does not begin at its start again.
+  PushFrame(ring, 1, "kept");
+  ring.Flush();
+  uint32_t first = memory.Take();
+  for (size_t filled = 8; filled + kLargest < kEventBytes; filled += kLargest) {
+    PushFrame(ring, 1, part);
+    ring.Flush();
+    memory.Release(first);
+    first = memory.Take();
+  }
+  PushFrame(ring, 1, std::string(1'000, 'y'));
+  CHECK_FALSE(ring.ExtendFrame(1, Span(part).data(), kLargest - 1'000, kLargest));
+  CHECK(ring.ExtendFrame(1, Span(part).data(), 10, kLargest));
+  ring.Flush();
+  CHECK_EQ(memory.BytesOf(memory.Next()), std::string(1'000, 'y') + std::string(10, 'x'));
+}
+
 TEST_CASE("A frame never lies across the ring's end") {
   Memory memory;
   EventRing ring(memory.Get());

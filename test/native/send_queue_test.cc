@@ -142,6 +142,24 @@ struct InFlight {
   }
 };
 
+TEST_CASE("somebody else's memory is sent from where it lies, between what was copied") {
+  BufferPool pool;
+  SendQueue queue(pool);
+  const std::string pinned = "pinned";
+  queue.Append(Bytes("a "));
+  queue.AppendPinned(Bytes(pinned).data(), pinned.size());
+  queue.AppendPinned(Bytes(pinned).data(), 0);
+  queue.Append(Bytes(" b"));
+  CHECK(queue.size() == 10);
+  iovec parts[4];
+  REQUIRE(queue.Gather(parts, 4) == 3);
+  CHECK(parts[1].iov_base == pinned.data());
+  queue.Consume(5);
+  CHECK(Front(queue) == "ned b");
+  queue.Clear();
+  CHECK(pool.bytes_in_use() == 0);
+}
+
 TEST_CASE("random operations against a string, with sends in flight") {
   std::mt19937_64 random(test::RandomSeed());
   BufferPool pool;

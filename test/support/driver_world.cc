@@ -233,6 +233,11 @@ void DriverLoop::KeepReceiving(UserData data, int fd) {
   driver_.Receive(data, fd);
 }
 
+void DriverLoop::KeepReceivingBlocks(UserData data, int fd, size_t detach_bytes) {
+  kept_[data.Pack()] = {Op::kReceive, fd, detach_bytes};
+  driver_.ReceiveBlocks(data, fd);
+}
+
 void DriverLoop::KeepWatching(UserData data, int fd) {
   kept_[data.Pack()] = {Op::kWatch, fd};
   driver_.Watch(data, fd);
@@ -271,6 +276,13 @@ void DriverLoop::Handle(Completion& completion) {
     slot.received.append(bytes.begin(), bytes.end());
     CHECK_EQ(bytes.empty() ? -EAGAIN : static_cast<int>(bytes.size()), completion.result);
     if (!bytes.empty()) ++slot.data_completions;
+    const auto receive = kept_.find(completion.data.Pack());
+    if (receive != kept_.end() && receive->second.detach_bytes > 0 && bytes.size() >= receive->second.detach_bytes) {
+      if (Block* block = driver_.Detach(completion)) {
+        CHECK(block->data() == bytes.data());
+        slot.blocks.emplace_back(block, bytes.size());
+      }
+    }
   }
   switch (completion.data.op) {
     case Op::kAccept:
@@ -310,7 +322,9 @@ void DriverLoop::StartAgain() {
   for (const auto& [data, fd] : again_) {
     if (!kept_.contains(data.Pack())) continue;
     if (data.op == Op::kAccept) driver_.Accept(data, fd);
-    if (data.op == Op::kReceive) driver_.Receive(data, fd);
+    if (data.op == Op::kReceive) {
+      kept_[data.Pack()].detach_bytes > 0 ? driver_.ReceiveBlocks(data, fd) : driver_.Receive(data, fd);
+    }
     if (data.op == Op::kWatch) driver_.Watch(data, fd);
   }
   again_.clear();

@@ -68,6 +68,7 @@ class DriverLoop {
     int watched = 0;
     size_t starved = 0;  // ENOBUFS
     size_t data_completions = 0;
+    std::vector<std::pair<Block*, size_t>> blocks;  // detached: whoever looks at them gives them back
   };
 
   explicit DriverLoop(DriverWorld& world) : world_(world), driver_(world.driver()) {}
@@ -78,6 +79,8 @@ class DriverLoop {
   // Multishots that are started again by themselves whenever they end without EOF, error or Stop.
   void KeepAccepting(UserData data, int fd);
   void KeepReceiving(UserData data, int fd);
+  // In blocks; those that hold at least so many bytes are detached.
+  void KeepReceivingBlocks(UserData data, int fd, size_t detach_bytes);
   void KeepWatching(UserData data, int fd);
   // Those above are no longer started again.
   void Release(UserData data);
@@ -95,6 +98,7 @@ class DriverLoop {
   struct Kept {
     Op op;
     int fd;
+    size_t detach_bytes = 0;  // 0: not in blocks
   };
 
   size_t Drain();

@@ -128,6 +128,10 @@ export class FakeConnection implements Connection {
     return this.#belowMark();
   }
 
+  sendPinned(bytes: Uint8Array): boolean {
+    return this.send(bytes);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     this.#queue(header, 0, headerLength);
     this.#queue(bytes, start, end);
