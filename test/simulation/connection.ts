@@ -109,6 +109,10 @@ export class SimulatedConnection implements Connection {
     return this.#belowMark();
   }
 
+  sendPinned(bytes: Uint8Array): boolean {
+    return this.send(bytes);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     const queued = this.state === 'open' && !this.#finQueued;
     const sent = this.#engine.witness.said(this, queued, header, headerLength, bytes, start, end);
