@@ -41,3 +41,18 @@ export const {
   setDefaultAutoSelectFamily,
   setDefaultAutoSelectFamilyAttemptTimeout,
 } = nodeNet;
+
+/** The module as one object, as `import net from 'node:net'` and `require('net')` give it: a program may patch it. */
+const net: Net = isOwn
+  ? ({
+      ...nodeNet,
+      connect,
+      createConnection,
+      createServer,
+      Server,
+      Socket,
+      Stream,
+      _normalizeArgs,
+    } as Net)
+  : nodeNet;
+export default net;

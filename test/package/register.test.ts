@@ -1,9 +1,9 @@
-// The mechanism of `ringway/register`, with a stand-in for `ringway/net`, on every Node: 20 has other hooks than 22 and 24.
-import { mkdirSync, writeFileSync } from 'node:fs';
+// `ringway/register` on every Node: 20 has other hooks than 22 and 24. Its mechanism with a stand-in, and the whole.
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, inject, test } from 'vitest';
-import { REPLACED, writeRegisterProgram } from '../support/register-program.js';
-import { runNode } from './programs.js';
+import { REPLACED, WHICH_NET, writeRegisterProgram } from '../support/register-program.js';
+import { bareEnvironment, runNode, writeProgram } from './programs.js';
 
 const { project = '', missing, nodes } = inject('installed');
 
@@ -16,13 +16,8 @@ const STAND_IN = `
   export default { ...real, Socket, createServer };`;
 
 const PRELOAD = (replaceNet: string) => `
-  import real from 'node:net';
   import { replaceNet } from ${JSON.stringify(replaceNet)};
   import net from './own/net.mjs';
-  globalThis.whichNet = (found = {}) => {
-    const name = found.createServer ? 'createServer' : 'Socket';
-    return found[name] === net[name] ? 'ringway' : found[name] === real[name] ? 'node' : 'mixed';
-  };
   replaceNet({
     exports: net,
     url: new URL('./own/net.mjs', import.meta.url).href,
@@ -36,10 +31,22 @@ describe.each(nodes)('a replaced net on Node $major', ({ major, binary = '', mis
     const folder = join(project, `register-${major}`);
     const app = writeRegisterProgram(folder);
     mkdirSync(join(folder, 'own'));
-    writeFileSync(join(folder, 'own', 'net.mjs'), STAND_IN);
-    const preload = join(folder, 'preload.mjs');
-    writeFileSync(preload, PRELOAD(join(project, 'node_modules/ringway/dist/register/replace-net.js')));
-    const outcome = runNode(binary, ['--import', preload, app], { cwd: folder });
+    const net = writeProgram(join(folder, 'own'), 'net.mjs', STAND_IN);
+    const which = writeProgram(folder, 'which.mjs', WHICH_NET(net));
+    const dist = join(project, 'node_modules/ringway/dist');
+    const preload = writeProgram(folder, 'preload.mjs', PRELOAD(join(dist, 'register/replace-net.js')));
+    const outcome = runNode(binary, ['--import', which, '--import', preload, app], { cwd: folder });
+    expect(outcome).toMatchObject({ stderr: '', status: 0 });
+    expect(JSON.parse(outcome.stdout)).toMatchObject(REPLACED);
+  });
+
+  testHere('is what `--import ringway/register` makes of ringway/net', () => {
+    const folder = join(project, `registered-${major}`);
+    const app = writeRegisterProgram(folder);
+    const dist = join(project, 'node_modules/ringway/dist');
+    const which = writeProgram(folder, 'which.mjs', WHICH_NET(join(dist, 'net/index.js')));
+    const args = ['--import', which, '--import', 'ringway/register', app];
+    const outcome = runNode(binary, args, { cwd: folder, env: bareEnvironment({ RINGWAY_ENGINE: 'epoll' }) });
     expect(outcome).toMatchObject({ stderr: '', status: 0 });
     expect(JSON.parse(outcome.stdout)).toMatchObject(REPLACED);
   });

@@ -1,6 +1,6 @@
 /**
  * An unchanged program that gets at `net` in every way there is, itself and in a library, and talks through what it got. It
- * prints which `net` each way gave: 'ringway', 'node' or 'mixed' (told by the preload: `globalThis.whichNet`).
+ * prints which `net` each way gave: 'ringway', 'node', 'mixed', or 'both' where they are one (`WHICH_NET` tells).
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -72,6 +72,16 @@ const FILES: Record<string, string> = {
       parentPort.postMessage([whichNet(require('net')), whichNet(imported.default)]);
     });`,
 };
+
+/** A preload, before the one that replaces: `whichNet(module)`, by its `createServer`, or its `Socket` where it has no other. */
+export const WHICH_NET = (ringwayNet: string) => `
+  const real = process.getBuiltinModule('net');
+  import ringway from ${JSON.stringify(ringwayNet)};
+  globalThis.whichNet = (found = {}) => {
+    const name = found.createServer ? 'createServer' : 'Socket';
+    if (real[name] === ringway[name]) return found[name] === real[name] ? 'both' : 'mixed';
+    return found[name] === ringway[name] ? 'ringway' : found[name] === real[name] ? 'node' : 'mixed';
+  };`;
 
 /** Writes the program into a folder. @returns what to run */
 export function writeRegisterProgram(folder: string): string {
