@@ -11,7 +11,7 @@ const BACKENDS = ['ringway', 'native'] as const;
 export type Part = (typeof PARTS)[number];
 
 /** What is done: measure, look into one case, or prepare. */
-export type Task = 'measure' | 'check' | 'list' | 'install-peers' | 'profile' | 'capture';
+export type Task = 'measure' | 'check' | 'list' | 'profile' | 'capture';
 
 export interface BenchOptions {
   readonly task: Task;
@@ -91,9 +91,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | 'help' {
 }
 
 function taskOf(values: ReturnType<typeof parse>): Task {
-  const asked = (['check', 'list', 'install-peers', 'profile', 'capture'] as const).filter(
-    (task) => values[task] !== undefined,
-  );
+  const asked = (['check', 'list', 'profile', 'capture'] as const).filter((task) => values[task] !== undefined);
   if (asked.length > 1) throw new UsageError(`--${asked[0]} and --${asked[1]} do not go together`);
   return asked[0] ?? 'measure';
 }
@@ -102,7 +100,7 @@ function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
   const texts = { rounds: text, seconds: text, only: text, case: text, server: text, shape: text, backends: text };
-  const tasks = { profile: text, capture: text, check: flag, list: flag, 'install-peers': flag };
+  const tasks = { profile: text, capture: text, check: flag, list: flag };
   try {
     return parseArgs({
       args: [...args],

@@ -38,16 +38,11 @@ export async function countSystemCalls(
 }
 
 async function withPerf(group: ProcessGroup, pid: number, seconds: number): Promise<SystemCalls | undefined> {
-  const events = [
-    'raw_syscalls:sys_enter',
-    'context-switches',
-    'duration_time',
-    ...NAMES.map((name) => `syscalls:sys_enter_${name}`),
-  ];
+  const events = ['raw_syscalls:sys_enter', 'context-switches', ...NAMES.map((name) => `syscalls:sys_enter_${name}`)];
   const args = ['stat', '-x', ',', '-e', events.join(','), '-p', String(pid), '--', 'sleep', String(seconds)];
   const running = group.start('perf stat', 'perf', args);
   const { status } = await running.ended;
-  return status === 0 ? parsePerfStat(running.stderr) : undefined;
+  return status === 0 ? parsePerfStat(running.stderr, seconds) : undefined;
 }
 
 async function withStrace(group: ProcessGroup, pid: number, seconds: number): Promise<SystemCalls | undefined> {
@@ -63,19 +58,21 @@ function passed(seconds: number): Promise<undefined> {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000, undefined));
 }
 
-/** `perf stat -x,`: lines of `count,unit,event,…`. Undefined when the calls were not counted. */
-export function parsePerfStat(text: string): SystemCalls | undefined {
+/**
+ * `perf stat -x,`: lines of `count,unit,event,…`. Undefined when the calls were not counted. The time is that of the `sleep` it ran: its
+ * own clock (`duration_time`) is added up over the threads watched.
+ */
+export function parsePerfStat(text: string, seconds: number): SystemCalls | undefined {
   const counts = new Map<string, number>();
   for (const line of text.split('\n')) {
     const [count, , event] = line.split(',');
     if (event !== undefined && /^\d+$/.test(count)) counts.set(event.replace(/:u$/, ''), Number(count));
   }
   const calls = counts.get('raw_syscalls:sys_enter');
-  const nanoseconds = counts.get('duration_time');
-  if (calls === undefined || nanoseconds === undefined) return undefined;
+  if (calls === undefined) return undefined;
   const named = NAMES.map((name): [string, number] => [name, counts.get(`syscalls:sys_enter_${name}`) ?? 0]);
   const contextSwitches = counts.get('context-switches');
-  return { tool: 'perf', seconds: nanoseconds / 1e9, calls, contextSwitches, byName: mostFrequent(named) };
+  return { tool: 'perf', seconds, calls, contextSwitches, byName: mostFrequent(named) };
 }
 
 /** `strace -c`: `% time, seconds, usecs/call, calls, errors (may be empty), syscall`, and a line of totals. */

@@ -33,16 +33,15 @@ describe('system calls', () => {
     const text = [
       '4000,,raw_syscalls:sys_enter,0,100.00,,',
       '120,,context-switches,700000,100.00,,',
-      '500000000,ns,duration_time,500000000,100.00,,',
       '2500,,syscalls:sys_enter_recvfrom,0,100.00,,',
       '1500,,syscalls:sys_enter_sendto,0,100.00,,',
       '0,,syscalls:sys_enter_futex,0,100.00,,',
     ].join('\n');
-    expect(parsePerfStat(text)).toEqual({
+    expect(parsePerfStat(text, 0.5)).toEqual({
       ...{ tool: 'perf', seconds: 0.5, calls: 4000, contextSwitches: 120 },
       byName: { recvfrom: 2500, sendto: 1500 },
     });
-    expect(parsePerfStat('<not counted>,,raw_syscalls:sys_enter,0,100.00,,')).toBeUndefined();
+    expect(parsePerfStat('<not counted>,,raw_syscalls:sys_enter,0,100.00,,', 0.5)).toBeUndefined();
   });
 
   test('as strace prints them', () => {
