@@ -102,6 +102,11 @@ export const LIMITS = {
   },
   tickMs: { value: 10, unit: 'ms', why: 'granularity of deadlines, pings and reconnects' },
   drainGraceMs: { value: 30_000, unit: 'ms', why: 'what it cuts is answered UNAVAILABLE; Kubernetes waits as long' },
+  crossingMs: {
+    value: 100,
+    unit: 'ms',
+    why: 'a drain with connected clients lasts so long: requests that crossed its going-away are refused, not discarded',
+  },
   flushGraceMs: {
     value: 1_000,
     unit: 'ms',

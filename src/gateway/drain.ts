@@ -19,6 +19,8 @@ export interface GatewayDrainReport {
 export interface DrainTarget {
   /** Tasks without an outcome. */
   readonly open: number;
+  /** Connections of clients. */
+  readonly clients: number;
   /** Connections of clients with bytes not sent. */
   unflushed(): number;
   /** Settles all open tasks. Answers with their number. */
@@ -32,6 +34,7 @@ export class Drain {
   readonly #target: DrainTarget;
   readonly #startedMs: number;
   readonly #endsMs: number;
+  readonly #crossingEndsMs: number;
   readonly #openAtStart: number;
   #flushEndsMs = Infinity;
   #cut = 0;
@@ -42,6 +45,7 @@ export class Drain {
     this.#target = target;
     this.#startedMs = now;
     this.#endsMs = now + graceMs;
+    this.#crossingEndsMs = now + Math.min(graceMs, limits.crossingMs);
     this.#openAtStart = target.open;
     this.done = new Promise((resolve) => {
       this.#resolve = resolve;
@@ -53,6 +57,8 @@ export class Drain {
     const target = this.#target;
     if (target.open > 0 && now >= this.#endsMs) this.#cut = target.cut();
     if (target.open > 0) return;
+    // Who has not heard of it yet still sends.
+    if (now < this.#crossingEndsMs && target.clients > 0) return;
     // Bytes that a client does not take cannot hold up the end for longer than this, whatever the grace.
     if (this.#flushEndsMs === Infinity) this.#flushEndsMs = now + limits.flushGraceMs;
     if (target.unflushed() === 0 || now >= this.#flushEndsMs) this.finish(now);

@@ -181,9 +181,13 @@ class RunningGateway implements Gateway {
 
   #drainTarget(): ConstructorParameters<typeof Drain>[0] {
     const relay = this.#relay;
+    const listeners = this.#listeners;
     return {
       get open() {
         return relay.tracker.open;
+      },
+      get clients() {
+        return listeners.reduce((sum, { sessions }) => sum + sessions.size, 0);
       },
       unflushed: () => this.#sessions().filter(({ connection }) => connection.bufferedAmount > 0).length,
       cut: () => relay.cut(),

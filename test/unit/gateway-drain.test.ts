@@ -35,9 +35,25 @@ describe('drain', () => {
     const world = await GatewayWorld.start({ listeners: [{}, { port: 8081, protocol: 'lines' }] });
     const [rmp, lines] = [world.client(), world.client(8081)];
     const drained = world.gateway.drain();
-    world.engine.advance(50);
+    world.engine.advance(limits.crossingMs + 50);
     expect(await drained).toMatchObject({ cut: 0 });
     expect([rmp.gone, lines.gone]).toEqual([true, true]);
+  });
+
+  test('a request that crossed the going-away is answered, not discarded', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    const drained = world.gateway.drain();
+    world.engine.advance(limits.crossingMs / 2);
+    expect(client.gone).toBe(false);
+    takeFrames(client);
+    world.send(client, { id: 1 });
+    expect(takeFrames(client)).toEqual([
+      expect.objectContaining({ id: 1, arg: Status.UNAVAILABLE, flags: Flag.notExecuted }),
+    ]);
+    world.engine.advance(limits.crossingMs);
+    expect(await drained).toMatchObject({ cut: 0 });
+    expect(client.gone).toBe(true);
   });
 
   test('what the grace period cuts gets UNAVAILABLE and is counted', async () => {
