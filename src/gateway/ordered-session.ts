@@ -17,11 +17,19 @@ const NO_BYTES = new Uint8Array(0);
 const LF = Uint8Array.of(0x0a);
 /** A held answer is counted as no less: a million empty ones would hold memory too. */
 const HELD_OVERHEAD_BYTES = 64;
+/** What a partial response costs beside its bytes: it is an array of its own. */
+const PART_OVERHEAD_BYTES = 128;
+
+/** The partial responses of one task. */
+interface Parts {
+  readonly list: Uint8Array[];
+  bytes: number;
+}
 
 export class OrderedSession extends Session {
   #heldBytes = 0;
   /** Partial responses of tasks without a final one. */
-  #parts: Map<number, Uint8Array[]> | undefined;
+  #parts: Map<number, Parts> | undefined;
   #partsBytes = 0;
   /** No more requests come: closes after the last answer. */
   #ended: 'peer-closed' | 'going-away' | undefined;
@@ -72,14 +80,14 @@ export class OrderedSession extends Session {
   partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined {
     if ((flags & Flag.meta) !== 0) start = bodyStart(bytes, start);
     this.#parts ??= new Map();
-    const parts = this.#parts.get(slot) ?? [];
-    const length = parts.reduce((sum, part) => sum + part.length, end - start);
-    if (length > limits.maxConcatenatedBytes || this.#partsBytes + end - start > limits.maxHeldBytes) {
-      return Sentence.answerTooLong;
-    }
-    parts.push(new Uint8Array(bytes.subarray(start, end)));
+    const parts = this.#parts.get(slot) ?? { list: [], bytes: 0 };
+    const length = end - start;
+    const held = this.#partsBytes + length + PART_OVERHEAD_BYTES;
+    if (parts.bytes + length > limits.maxConcatenatedBytes || held > limits.maxHeldBytes) return Sentence.answerTooLong;
+    parts.list.push(new Uint8Array(bytes.subarray(start, end)));
+    parts.bytes += length;
     this.#parts.set(slot, parts);
-    this.#partsBytes += end - start;
+    this.#partsBytes = held;
     return undefined;
   }
 
@@ -199,7 +207,7 @@ export class OrderedSession extends Session {
     const parts = this.#parts.get(slot);
     if (parts === undefined) return undefined;
     this.#parts.delete(slot);
-    for (const part of parts) this.#partsBytes -= part.length;
-    return parts;
+    this.#partsBytes -= parts.bytes + parts.list.length * PART_OVERHEAD_BYTES;
+    return parts.list;
   }
 }

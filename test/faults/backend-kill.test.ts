@@ -11,7 +11,7 @@ describeEngines('kill -9', (driver) => {
   test('of one of two backends, again and again', async () => {
     const scene = await Scene.open(driver);
     const { exposed } = await scene.under('kill -9 of one of two backends', async () => {
-      for (let i = 0; i < byForm(2, 20); i++) {
+      for (let i = 0; i < byForm(2, 10); i++) {
         await scene.load(0.4, 1);
         const backend = scene.backends[i % 2];
         await backend.kill();
@@ -27,7 +27,7 @@ describeEngines('kill -9', (driver) => {
   test('of all backends at once, and back', async () => {
     const scene = await Scene.open(driver);
     await scene.under('kill -9 of both backends', async () => {
-      for (let i = 0; i < byForm(1, 10); i++) {
+      for (let i = 0; i < byForm(1, 5); i++) {
         await scene.load(0.3, 1);
         await Promise.all(scene.backends.map((backend) => backend.kill()));
         await scene.load(0.4, 1);

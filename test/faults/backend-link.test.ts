@@ -34,7 +34,7 @@ describeEngines('links to backends', (driver) => {
   test.each(CASES)('$name', async ({ name, break: breakIt, seconds }) => {
     const scene = await Scene.open(driver, { proxied: true });
     const { exposed } = await scene.under(`link ${name}`, async () => {
-      for (let i = 0; i < byForm(1, 10); i++) {
+      for (let i = 0; i < byForm(1, 4); i++) {
         breakIt(scene.proxies[0]);
         await scene.load(...seconds);
         scene.proxies[0].refuse(false);

@@ -34,14 +34,14 @@ describeEngines('a backend that never answers', (driver) => {
     ['does not read', false],
   ])('and %s, beside one that does', async (what, reads) => {
     const scene = await Scene.open(driver, { backends: 1, more: async () => [await silentBackend(reads)] });
-    const { exposed } = await scene.under(`a backend that ${what} and never answers`, () => scene.load(2, 20));
+    const { exposed } = await scene.under(`a backend that ${what} and never answers`, () => scene.load(2, 10));
     expect(exposed.answered).toBeGreaterThan(failedTotal(exposed));
   });
 
   test('alone: every request ends by its deadline', async () => {
     const more = async () => [await silentBackend(true)];
     const scene = await Scene.open(driver, { backends: 0, more, pool: { deadlineMs: 300 } });
-    const { exposed } = await scene.under('no backend but a silent one', () => scene.load(1.2, 10));
+    const { exposed } = await scene.under('no backend but a silent one', () => scene.load(1.2, 5));
     expect(exposed.answered).toBe(0);
   });
 });

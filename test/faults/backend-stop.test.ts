@@ -11,7 +11,7 @@ describeEngines('SIGSTOP', (driver) => {
   test('of one of two backends: for a moment, and for longer than the pings wait', async () => {
     const scene = await Scene.open(driver);
     const { exposed } = await scene.under('SIGSTOP of one of two backends', async () => {
-      for (let i = 0; i < byForm(1, 5); i++) {
+      for (let i = 0; i < byForm(1, 3); i++) {
         for (const [short, long] of [
           [0.2, 0.3],
           [1.2, 4],

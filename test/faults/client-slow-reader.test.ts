@@ -6,7 +6,7 @@ import type { LedgerClient } from './support/ledger-client.js';
 import { endScenes, Scene } from './support/scene.js';
 import { until } from './support/until.js';
 
-const READERS = byForm(20, 200);
+const READERS = byForm(20, 100);
 /** Of each: more than the 3 to 4 MB that the kernel holds between the two ends, so that the gateway has to hold back. */
 const REQUESTS = 100;
 const REQUEST_BYTES = 65_536;

@@ -54,7 +54,7 @@ describeEngines('two gateways in a row', (driver) => {
     };
     const scene = await Scene.open(driver, { backends: 0, more });
     const { exposed } = await scene.under('two gateways in a row', async () => {
-      for (let i = 0; i < byForm(1, 10); i++) {
+      for (let i = 0; i < byForm(1, 5); i++) {
         await scene.load(0.3, 1);
         await inner[0].end('SIGKILL');
         await scene.load(0.3, 1);

@@ -250,6 +250,20 @@ describe('plain', () => {
     expect(world.received().map((received) => received.frame.kind)).toEqual([Kind.cancel]);
   });
 
+  test('a stream of tiny partial responses is bounded by what it costs, not by its bytes', async () => {
+    const world = await start('plain', { errorReply: 'text' });
+    const client = world.client();
+    world.send(client, plain('x'));
+    const [{ frame, peer }] = world.requests();
+    const parts = Array.from({ length: 10_000 }, () => ({ kind: Kind.response, id: frame.id, flags: Flag.more }));
+    // Each of them without a byte: 32 MiB hold no more than 262,144.
+    for (let i = 0; i < 27; i++) world.send(peer, ...parts);
+    expect(takePlain(client)).toEqual([expect.stringMatching(/^ERR RESOURCE_EXHAUSTED /)]);
+    world.send(client, plain('next'));
+    world.echo(world.requests());
+    expect(takePlain(client)).toEqual(['next']);
+  });
+
   test('answers that wait for their turn are bounded', async () => {
     const world = await start('plain');
     const client = world.client();

@@ -1,6 +1,6 @@
 /** One line of figures per fault and engine, for docs/RELIABILITY.md: printed, and appended to the file that FAULTS_FIGURES names. */
 import { appendFileSync } from 'node:fs';
-import { failedTotal, sins, type Verdict } from './ledger.js';
+import { failedTotal, type Verdict } from './ledger.js';
 import type { BackAtStart } from './start-line.js';
 
 export interface Figures {

@@ -34,11 +34,13 @@ export interface Holdings extends Footprint {
 }
 
 export class GatewayProcess {
+  readonly driver: DriverName;
   readonly #process: CliProcess;
   readonly #ports: readonly number[];
   readonly #adminPort: number;
 
-  private constructor(process: CliProcess, ports: readonly number[], adminPort: number) {
+  private constructor(driver: DriverName, process: CliProcess, ports: readonly number[], adminPort: number) {
+    this.driver = driver;
     this.#process = process;
     this.#ports = ports;
     this.#adminPort = adminPort;
@@ -55,7 +57,7 @@ export class GatewayProcess {
     const [, listening, admin, engine] = await process.match(/listening on (.*), admin on [^ ]*:(\d+) \(([a-z_]+)/);
     if (engine !== driver) throw new Error(`${driver} was asked for and ${engine} runs`);
     const ports = listening.split(', ').map((address) => Number(address.slice(address.lastIndexOf(':') + 1)));
-    return new GatewayProcess(process, ports, Number(admin));
+    return new GatewayProcess(driver, process, ports, Number(admin));
   }
 
   get pid(): number {

@@ -175,7 +175,9 @@ export class Scene {
   /** Everything that can be reached is connected. */
   async linked(): Promise<void> {
     const wanted = this.#exposedPorts.length + 1;
-    await until(`${wanted} links are established`, async () => (await this.gateway.links()) >= wanted);
+    // Without a descriptor the admin port does not answer either.
+    const established = (): Promise<number> => this.gateway.links().catch(() => 0);
+    await until(`${wanted} links are established`, async () => (await established()) >= wanted);
   }
 
   async #start(): Promise<void> {
