@@ -157,6 +157,18 @@ export class Transport extends AsyncResource implements Scope {
     if (!this.#events.data(this.#owner, chunk)) this.stopReading();
   }
 
+  // What Node's own modules call on a socket's `_handle`: `http.Server` stops and starts the reading of bodies so, and says
+  // in `reading` what it is about to do.
+
+  readStart(): void {
+    this.reading = false;
+    this.startReading();
+  }
+
+  readStop(): void {
+    this.stopReading();
+  }
+
   // --- writing
 
   /** A write waits for room. */

@@ -1,10 +1,11 @@
 // Where the package brings no engine for the platform: it runs portable and says so, and `npx ringway build` compiles one.
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { startCli } from '../support/cli-process.js';
-import { runNpm } from './installed.js';
+import { npm } from './installed.js';
 import { bareEnvironment, runNode, TRAFFIC, writeProgram } from './programs.js';
 
 const { project: whole = '', missing } = inject('installed');
@@ -53,20 +54,23 @@ describe.skipIf(missing !== undefined)('a package without an engine for this pla
     expect(existsSync(join(installed, 'build'))).toBe(false);
   });
 
-  linuxTest('`ringway build` that cannot compile says so, and the package still runs', () => {
-    const { status, stderr } = spawnSync(process.execPath, [join(installed, 'bin/ringway'), 'build'], {
+  linuxTest('`ringway build` that cannot compile says so, and the package still runs', async () => {
+    const command = startCli(['build'], {
+      bin: join(installed, 'bin/ringway'),
       cwd: project,
-      env: { ...process.env, CXXFLAGS: '-include /nonexistent.h' },
-      encoding: 'utf8',
+      env: { CXXFLAGS: '-include /nonexistent.h' },
     });
+    const { status, stderr } = await command.ended;
     expect(status).toBe(1);
     expect(stderr).toMatch(/ringway: the native engine was not built \(above: why\); the portable engine runs\n$/);
     expect(doctor().stdout).toMatch(/^engine +portable/m);
   });
 
-  linuxTest('`npx ringway build` compiles it, and it moves bytes', { timeout: 400_000 }, () => {
-    const printed = runNpm(['exec', '--offline', '--', 'ringway', 'build'], project);
-    expect(printed).toMatch(/^built .*build\/Release\/ringway\.node \((io_uring|epoll), /m);
+  linuxTest('`npx ringway build` compiles it, and it moves bytes', { timeout: 400_000 }, async () => {
+    const [command, ...before] = npm();
+    const args = [...before, 'exec', '--offline', '--', 'ringway', 'build'];
+    const printed = await promisify(execFile)(command, args, { cwd: project, maxBuffer: 2 ** 26 });
+    expect(printed.stdout).toMatch(/^built .*build\/Release\/ringway\.node \((io_uring|epoll), /m);
     expect(readdirSync(join(installed, 'build/Release'))).toEqual(['ringway.node']);
     expect(doctor().stdout).toMatch(/^engine +(io_uring|epoll): /m);
     const { stdout } = runNode(process.execPath, [join(project, 'traffic.mjs'), 'auto'], { cwd: project });

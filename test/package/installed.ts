@@ -82,10 +82,15 @@ export function install(folder: string, what: readonly string[]): string | undef
   }
 }
 
-export function runNpm(args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = process.env): string {
-  const npm = process.env.npm_execpath;
-  const [command, ...before] = npm?.endsWith('.js') ? [process.execPath, npm] : ['npm'];
-  return execFileSync(command, [...before, ...args], { cwd, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+function runNpm(args: readonly string[], cwd: string): void {
+  const [command, ...before] = npm();
+  execFileSync(command, [...before, ...args], { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** The npm that runs us, or the one on the path. */
+export function npm(): string[] {
+  const running = process.env.npm_execpath;
+  return running?.endsWith('.js') ? [process.execPath, running] : ['npm'];
 }
 
 /** The running Node is one of them; the others are npm packages that hold a binary. */
