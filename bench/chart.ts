@@ -20,7 +20,7 @@ interface Bar {
 /** One bar per server and case: user and system time of a message. */
 export function cpuChart({ series, shapes }: Results): string {
   const names = [...new Set(series.map((one) => one.case))];
-  let y = 30;
+  let y = 44;
   const blocks: string[] = [];
   for (const name of names) {
     const room = name.startsWith('relay') ? 'relay' : 'echo';
@@ -93,6 +93,9 @@ function panel(title: string, lines: readonly { label: string; values: number[] 
   return [text(10, top + 8, title, 'bold'), ...grid, ...ranks, ...drawn].join('');
 }
 
+/** Room for the longest row and both its servers. */
+const GOAL_LEFT = 500;
+
 /** Each goal as a bar of what was measured over what it must be, the line at 1. */
 export function goalChart(lines: readonly GoalLine[]): string {
   const most = Math.max(1.2, ...lines.map(({ value, must }) => value / must));
@@ -104,13 +107,13 @@ export function goalChart(lines: readonly GoalLine[]): string {
     const mark =
       aim === undefined
         ? ''
-        : `<line x1="${430 + scale(aim / must)}" x2="${430 + scale(aim / must)}" y1="${y}" y2="${y + 14}" stroke="#000" stroke-dasharray="2"/>`;
-    return `${text(422, y + 11, label, 'end')}${rect(430, y, scale(value / must), 14, GOOD[verdict])}${mark}${text(436 + scale(value / must), y + 11, `${figure(value)} of ${figure(must)}`)}`;
+        : `<line x1="${GOAL_LEFT + scale(aim / must)}" x2="${GOAL_LEFT + scale(aim / must)}" y1="${y}" y2="${y + 14}" stroke="#000" stroke-dasharray="2"/>`;
+    return `${text(GOAL_LEFT - 8, y + 11, label, 'end')}${rect(GOAL_LEFT, y, scale(value / must), 14, GOOD[verdict])}${mark}${text(GOAL_LEFT + 6 + scale(value / must), y + 11, `${figure(value)} of ${figure(must)}`)}`;
   });
   const bottom = 40 + lines.length * 20;
-  const limit = `<line x1="${430 + scale(1)}" x2="${430 + scale(1)}" y1="30" y2="${bottom}" stroke="#000"/>`;
+  const limit = `<line x1="${GOAL_LEFT + scale(1)}" x2="${GOAL_LEFT + scale(1)}" y1="30" y2="${bottom}" stroke="#000"/>`;
   const head = text(10, 18, 'goals: measured over what it must not exceed (line), the aim dashed', 'bold');
-  return svg(960, bottom + 20, head + rows.join('') + limit);
+  return svg(1060, bottom + 20, head + rows.join('') + limit);
 }
 
 function svg(width: number, height: number, content: string): string {

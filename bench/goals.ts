@@ -25,7 +25,7 @@ export interface GoalLine {
   readonly subject: string;
   readonly against: string | undefined;
   readonly value: number;
-  /** 95 % bootstrap interval of a ratio of medians. */
+  /** 95 % bootstrap interval of a ratio of medians; of single samples there is none. */
   readonly interval: Interval | undefined;
   readonly must: number;
   readonly aim: number | undefined;
@@ -95,7 +95,8 @@ function judge(
   const own = valuesOf(subject);
   const other = valuesOf(against);
   if (own === undefined || other === undefined) return undefined;
-  return line(goal, subject, against, median(own) / median(other), ratioInterval(own, other));
+  const interval = Math.min(own.length, other.length) < 2 ? undefined : ratioInterval(own, other);
+  return line(goal, subject, against, median(own) / median(other), interval);
 }
 
 function measured({ measure, case: name }: Goal, subject: string, series: readonly Series[]): number[] | undefined {
@@ -117,7 +118,7 @@ function judgeBytes(goal: Goal, subject: string, memory: readonly MemorySeries[]
   const together = goal.must > 1e6;
   if (together && its.connections !== MANY) return undefined;
   const added = median(its.addedBytes);
-  return line(goal, subject, undefined, together ? added : added / its.connections, undefined);
+  return line(goal, subject, undefined, together ? added : added / its.connections);
 }
 
 function line(goal: Goal, subject: string, against: string | undefined, value: number, interval?: Interval): GoalLine {

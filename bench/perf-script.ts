@@ -1,5 +1,7 @@
 /** Reads what `perf script` prints: samples with their stacks, from the leaf outwards. */
 
+const UNKNOWN = '[unknown]';
+
 /** One sample's stack from the outermost frame to the leaf. */
 export type Stack = readonly string[];
 
@@ -13,9 +15,14 @@ export function parsePerfScript(text: string): Stack[] {
     const [head, ...frames] = block.split('\n').filter((line) => line.trim() !== '');
     if (head === undefined || frames.length === 0) continue;
     const thread = /^\s*(.*?)\s+-?\d+(?:\/-?\d+)?\s+(?:\[\d+\]\s+)?[\d.]+:/.exec(head)?.[1] ?? 'unknown';
-    stacks.push([thread, ...frames.map(frameName).reverse()]);
+    stacks.push([thread, ...withoutRepeatedUnknowns(frames.map(frameName).reverse())]);
   }
   return stacks;
+}
+
+/** Where frame pointers end in nothing, perf makes up a frame or many: one says as much. */
+function withoutRepeatedUnknowns(frames: readonly string[]): string[] {
+  return frames.filter((frame, index) => frame !== UNKNOWN || frames[index - 1] !== UNKNOWN);
 }
 
 /** `7f12 LazyCompile:*receive file:///x/dist/server.js:10:3+0x1c (/tmp/perf-12.map)` */
@@ -25,7 +32,7 @@ function frameName(line: string): string {
   const [, symbol, object] = match;
   if (object.includes('kallsyms') || object === '[kernel]') return `${symbol}_[k]`;
   if (symbol !== '[unknown]') return javaScriptName(symbol) ?? withoutArguments(symbol);
-  return `[${object.split('/').at(-1)}]`;
+  return object === UNKNOWN ? UNKNOWN : `[${object.split('/').at(-1)}]`;
 }
 
 /** Whether V8 compiled it: `*` optimised, `^` baseline, `~` interpreted. The file shows only its end. */

@@ -15,6 +15,8 @@ DelayedTaskSche 11191 [001] 11090.1:
 	          8f0cf [unknown] (/usr/bin/node)
 	          66666 v8::internal::Heap::Scavenge()+0x1 (/usr/bin/node)
 	          77777 Builtin:CallFunction+0x1 (/tmp/perf-11191.map)
+	               0 [unknown] ([unknown])
+	               7 [unknown] ([unknown])
 
 `;
 
@@ -23,7 +25,7 @@ describe('perf script', () => {
     expect(parsePerfScript(SCRIPT)).toEqual([
       ['node', '*receive dist/server.js:10_[j]', 'ringway::Connection::Flush', '__send', 'tcp_sendmsg_[k]'],
       ['node', '~(anonymous) gateway/relay.js:7_[j]'],
-      ['DelayedTaskSche', 'CallFunction [v8]', 'v8::internal::Heap::Scavenge', '[node]'],
+      ['DelayedTaskSche', '[unknown]', 'CallFunction [v8]', 'v8::internal::Heap::Scavenge', '[node]'],
     ]);
     expect(parsePerfScript('')).toEqual([]);
   });
