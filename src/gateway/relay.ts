@@ -79,6 +79,8 @@ export class Relay implements LinkEvents {
   readonly #pools: Pool[] = [];
   readonly #stopped = new Set<TaskOwner>();
   #pumping = false;
+  /** A task ended meanwhile, and may have made way for one of a queue that was looked at already. */
+  #pumpAgain = false;
   #closed = false;
 
   constructor(options: RelayOptions) {
@@ -384,8 +386,12 @@ export class Relay implements LinkEvents {
 
   #enqueue(slot: number, queue: Waiting, bytes: Uint8Array, start: number, end: number): void {
     const owner = this.table.ownerOf(slot)!;
-    // Answers of this turn may have made room that `batchEnd` has not filled yet.
-    if (!this.#hasRoom(owner, end - start)) this.#pumpAll();
+    if (!this.#hasRoom(owner, end - start)) {
+      // Answers of this turn may have made room that `batchEnd` has not filled yet.
+      this.#pumpAll();
+      // An earlier request of this client failed in that, and the client was closed for it: all its tasks are over.
+      if (this.table.words[slot + Word.state] !== TaskState.received) return;
+    }
     if (!this.#hasRoom(owner, end - start)) {
       if (owner.refusesWhenFull) {
         this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.queueFull);
@@ -435,15 +441,19 @@ export class Relay implements LinkEvents {
   }
 
   #pumpAll(): void {
-    if (this.queued === 0) return;
-    for (const pool of this.#pools) if (pool.queued > 0) this.#pump(pool);
-  }
-
-  #pump(pool: Pool): void {
-    if (this.#pumping || this.#closed) return;
+    if (this.queued === 0 || this.#closed) return;
+    if (this.#pumping) {
+      this.#pumpAgain = true;
+      return;
+    }
     this.#pumping = true;
-    this.#pumpQueue(pool, pool.queue);
-    this.#pumpQueue(pool, pool.bulkQueue);
+    do {
+      this.#pumpAgain = false;
+      for (const pool of this.#pools) {
+        this.#pumpQueue(pool, pool.queue);
+        this.#pumpQueue(pool, pool.bulkQueue);
+      }
+    } while (this.#pumpAgain);
     this.#pumping = false;
   }
 

@@ -226,7 +226,7 @@ export class SimulatedLink implements Peer {
 
   sayHello(): void {
     const { random } = this.#backend;
-    const maxFrameLength = random.chance(0.1) ? 100 : 0;
+    const maxFrameLength = random.chance(0.25) ? random.pick([20, 100]) : 0;
     this.push(Kind.hello, 0, 0, 0, 0, encodeHello({ features: 1, maxFrameLength, streamWindow: 0 }));
   }
 

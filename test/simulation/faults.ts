@@ -13,6 +13,10 @@ export interface Fault {
   readonly finds: RegExp;
 }
 
+/** Which of these rules is the first to notice depends on who is answered. */
+const ANSWERS =
+  /^(a request is answered once|an answer is the one|an answer carries|answers come in the order|no answer but|unknown responses)/;
+
 export const FAULTS: readonly Fault[] = [
   {
     name: 'an id is used again before its final response',
@@ -55,15 +59,14 @@ export const FAULTS: readonly Fault[] = [
     file: 'relay.ts',
     find: 'const owner = table.ownerOf(slot)!;\n      // Of this attempt',
     replace: 'const owner = table.owners.at(0) ?? table.ownerOf(slot)!;\n      // Of this attempt',
-    finds:
-      /^(a request is answered once, and to who asked|an answer is the one to this request|answers come in the order)/,
+    finds: ANSWERS,
   },
   {
     name: 'a second answer meets a new task under the old id',
     file: 'link-ids.ts',
     find: ' || this.#generations[index] !== id >>> 16) return UNKNOWN;',
     replace: ') return UNKNOWN;',
-    finds: /^(an answer is the one to this request|no answer but that of a backend|unknown responses are counted)/,
+    finds: ANSWERS,
   },
   {
     name: 'a deadline is not cleared',
@@ -177,6 +180,20 @@ export const FAULTS: readonly Fault[] = [
     find: 'link.backend.goingAway = true;',
     replace: '',
     finds: /^a backend that goes away gets no requests/,
+  },
+  {
+    name: 'a wake-up is lost',
+    file: 'relay.ts',
+    find: 'this.#pumpAgain = true;',
+    replace: '',
+    finds: /^no task waits while a backend takes tasks/,
+  },
+  {
+    name: 'a task that ended while it looked for a place is queued all the same',
+    file: 'relay.ts',
+    find: 'if (this.table.words[slot + Word.state] !== TaskState.received) return;',
+    replace: '',
+    finds: /^(a task (is|that is over is) |open tasks are those|slots in use are those|the gateway threw)/,
   },
   {
     name: 'a backend that is ejected gets requests',

@@ -53,6 +53,8 @@ export class Invariants {
   readonly #noReplies = new Counts();
   readonly #unopened = new Counts();
   readonly #slabs = new Set<number>();
+  /** Pools for which a task waits that could go over any link. */
+  readonly #waitingPools = new Set<number>();
   #queued = 0;
   #queuedBytes = 0;
   #open = 0;
@@ -73,6 +75,7 @@ export class Invariants {
     this.#checkTotals();
     this.#checkClients();
     this.#checkLinks();
+    this.#checkWaiting();
   }
 
   /** What operators are told is what there is. */
@@ -102,6 +105,7 @@ export class Invariants {
       counts.clear();
     }
     this.#slabs.clear();
+    this.#waitingPools.clear();
     this.#queued = this.#queuedBytes = this.#open = this.#used = this.#indexed = 0;
     const end = table.capacity << SLOT_SHIFT;
     for (let slot = 0; slot < end; slot += 1 << SLOT_SHIFT) {
@@ -140,9 +144,14 @@ export class Invariants {
   #countQueued(slot: number, owner: number): void {
     const { table } = this.#relay;
     this.#queued++;
-    this.#queuedBytes += table.words[slot + Word.keptEnd] - table.words[slot + Word.keptStart];
     if (owner !== NO_PLACE) this.#waiting.add(owner, 1);
     if (table.queue[slot >> SLOT_SHIFT] === undefined) broken('a task that waits is in a queue', `slot ${slot}`);
+    const bytes = table.words[slot + Word.keptEnd] - table.words[slot + Word.keptStart];
+    this.#queuedBytes += bytes;
+    const inTurn = table.queue[slot >> SLOT_SHIFT] !== table.order[slot >> SLOT_SHIFT]?.waiting;
+    if (inTurn && bytes <= limits.bulkFrameBytes) {
+      this.#waitingPools.add(this.#ledger.routes[table.words[slot + Word.route]]!.pool);
+    }
     if (table.words[slot + Word.kept] === NO_PLACE) broken('a task that waits has its payload', `slot ${slot}`);
     if (table.words[slot + Word.carrier] !== NO_PLACE)
       broken('a task is in one place', `slot ${slot} waits and is sent`);
@@ -255,6 +264,19 @@ export class Invariants {
     for (const record of this.#ledger.links) this.#checkLink(record);
     equal('links have their places', this.#relay.table.carriers.size, this.#ledger.links.size);
     for (const backend of this.#ledger.backends.values()) this.#checkBackend(backend);
+  }
+
+  /** A backend that has just got room was given what waited. */
+  #checkWaiting(): void {
+    if (this.#waitingPools.size === 0) return;
+    for (const { links, pool } of this.#ledger.backends.values()) {
+      if (!this.#waitingPools.has(pool) || links.removed) continue;
+      const { backend } = links;
+      // One that was ejected becomes available as time goes by, which is noticed with the next tick.
+      if (backend.isEjected || !backend.available(this.#clock.nowMs)) continue;
+      const idle = links.links.find((link) => link.usable && !link.bulk);
+      if (idle !== undefined) broken('no task waits while a backend takes tasks', `${backend.name} has room`);
+    }
   }
 
   #checkLink({ connection, link, ids }: LinkRecord): void {

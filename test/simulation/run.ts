@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { type Result, simulate } from './simulation.js';
 
-const DEFAULT_STEPS = 400;
+const DEFAULT_STEPS = 300;
 
 const { values } = parseArgs({
   options: {

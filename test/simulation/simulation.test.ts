@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 3_000);
-const SHARDS = 6;
+const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 2_000);
+const SHARDS = 4;
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const { compileSimulation } = await import(join(root, 'scripts', 'lib', 'simulation.mjs'));

@@ -75,7 +75,8 @@ class Simulation {
     const { engine, random, trace } = this.#world;
     if (trace.enabled) trace.add(`-- step ${this.step}, at ${this.#world.clock.nowMs.toFixed(1)} ms`);
     if (this.step === this.#drainStep) await this.#shutDown();
-    await this.#act();
+    // Several in one turn: what one of them leads to meets what the others do.
+    for (let acts = random.between(1, 4); acts > 0; acts--) await this.#act();
     engine.turn();
     if (random.chance(0.3)) engine.turn();
     this.#world.invariants.check();

@@ -273,7 +273,7 @@ export class FakeConnection implements Connection {
     this.bytesReceived += bytes.length;
     this.#received = Buffer.concat([this.#received, bytes]);
     for (let frame = this.#nextFrame(); frame !== undefined; frame = this.#nextFrame()) this.#deliverFrame(frame);
-    if (this.state === 'open') this.handler.batchEnd?.();
+    this.#engine.touched.add(this.handler);
   }
 
   #receiveFin(): void {
@@ -376,6 +376,8 @@ export class FakeEngine implements Engine {
   readonly reason = 'a fake for tests';
   readonly reactors = 0;
   readonly random: () => number;
+  /** Handlers that were given frames in this turn. */
+  readonly touched = new Set<Handler>();
   #nowMs = 1_000;
   #nextId = 1;
   readonly #connections = new Set<FakeConnection>();
@@ -462,6 +464,8 @@ export class FakeEngine implements Engine {
   turn(): boolean {
     let moved = false;
     for (const connection of this.#shuffled()) moved = connection.turn() || moved;
+    for (const handler of this.touched) handler.batchEnd?.();
+    this.touched.clear();
     return moved;
   }
 

@@ -1,6 +1,7 @@
 // Links that break, deadlines, retries and waiting. On the fake engine.
 import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
+import { limits } from '../../src/limits.js';
 import { encodeHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
@@ -357,6 +358,24 @@ describe('orderBy', () => {
     expect(second).toHaveLength(2);
     world.echo(second);
     expect([takeFrames(a).length, takeFrames(b).length]).toEqual([2, 3]);
+  });
+
+  test('a long request that is refused makes way for the next one at once', async () => {
+    const world = await GatewayWorld.start({ routes });
+    const long = Buffer.alloc(limits.bulkFrameBytes + 1);
+    const client = world.client();
+    world.send(client, { id: 1, payload: long });
+    const [{ peer, frame }] = world.requests();
+    world.send(peer, { kind: Kind.hello, payload: encodeHello({ features: 0, maxFrameLength: 9, streamWindow: 0 }) });
+    world.send(peer, { kind: Kind.response, id: frame.id });
+    world.send(client, { id: 2 }, { id: 3, payload: long }, { id: 4, payload: 'four' });
+    world.echo(world.requests());
+    expect(takeFrames(client).map(({ id, arg }) => [id, arg])).toEqual([
+      [1, Status.OK],
+      [2, Status.OK],
+      [3, Status.INVALID_ARGUMENT],
+    ]);
+    expect(world.requests().map(({ frame }) => frame.payload.toString())).toEqual(['four']);
   });
 
   test('waiting for the turn counts against the queue', async () => {

@@ -3,9 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import type { ListenerConfig } from '../../src/gateway/options.js';
 import { limits } from '../../src/limits.js';
+import { encodeHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
-import { GatewayWorld, type WorldOptions } from '../support/gateway-world.js';
+import { encodeFrame, GatewayWorld, type WorldOptions } from '../support/gateway-world.js';
 import type { FakePeer } from '../support/fake-engine.js';
 
 function plain(text: string): Buffer {
@@ -187,6 +188,27 @@ describe.each(['plain', 'lines'] as const)('%s client', (protocol) => {
     expect(world.stats.queued).toBe(queued - 1);
     for (let round = 0; round < 40; round++) world.echo(world.requests());
     expect(take(client)).toHaveLength(40);
+  });
+
+  // The answer to the first makes room for the second, which fails and closes the client, while the third looks for a place.
+  test('a client that is closed while its newest request is queued leaves nothing behind', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const options = { seed, pools: [{ maxInFlight: 1 }], config: { maxQueuedTotal: 1 } };
+      const world = await start(protocol, { errorReply: 'close' }, options);
+      const hello = encodeHello({ features: 0, maxFrameLength: 5, streamWindow: 0 });
+      world.send(world.server().peer, encodeFrame({ kind: Kind.hello, payload: hello }));
+      const client = world.client();
+      world.send(client, encode('short'));
+      world.send(client, encode('too long'));
+      const [{ peer, frame }] = world.requests();
+      peer.send(encodeFrame({ kind: Kind.response, id: frame.id }));
+      client.send(encode('third'));
+      world.engine.settle();
+      expect(client.gone).toBe(true);
+      expect(world.stats).toMatchObject({ queued: 0, open: 0 });
+      expect(world.requests()).toEqual([]);
+      expect(world.conserved()).toBe(true);
+    }
   });
 
   test('no more than maxPipelined are unanswered', async () => {
