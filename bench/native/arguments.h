@@ -39,6 +39,8 @@ A load generator of one thread: every answer is checked byte for byte, with its 
   --pid PID[,PID...]  server processes whose CPU time is read over the measured time
   --idle N            with --connections: N more, which stay idle and must still be open at the end. Alone: opens N, prints
                       a line when the server has accepted all, and holds them until stdin closes
+  --spin              never sleep: answers are seen and requests sent at once, at the price of a core; without it the
+                      wake-up of the generator is part of each latency
   --touch             with --idle alone: exchange one message over each connection first
 
 Prints one JSON object. Exit status: 0; 1 when an answer was wrong, missing or unexpected; 2 for bad arguments.
@@ -133,8 +135,8 @@ inline Options ParseArguments(int argc, char** argv) {
       std::fputs(kUsage, stdout);
       std::exit(0);
     }
-    if (name == "--touch") {
-      options.touch = true;
+    if (name == "--touch" || name == "--spin") {
+      (name == "--spin" ? options.spin : options.touch) = true;
       continue;
     }
     const char* value = i + 1 < argc ? argv[i + 1] : "";

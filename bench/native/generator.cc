@@ -115,6 +115,7 @@ void Generator::CountMissing() {
 
 void Generator::Poll(uint64_t timeout_ns) {
   std::array<epoll_event, 512> events;
+  if (options_.spin) timeout_ns = 0;
   const timespec timeout{static_cast<time_t>(timeout_ns / kSecond), static_cast<long>(timeout_ns % kSecond)};
   const int count = epoll_pwait2(epoll_fd_, events.data(), static_cast<int>(events.size()), &timeout, nullptr);
   for (int i = 0; i < count; ++i) Handle(&connections_[events[i].data.u32], events[i].events);

@@ -46,6 +46,8 @@ struct Options {
   double patience = 10;
   std::vector<pid_t> pids;
   int idle = 0;
+  // Never sleeps: a busy client on a core of its own.
+  bool spin = false;
   // When only idle connections are held: one message goes over each before it rests.
   bool touch = false;
 

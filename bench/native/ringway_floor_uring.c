@@ -29,8 +29,8 @@
 enum {
   kSubmissions = 512,
   kCompletions = 8192,
-  kBufferBytes = 16384,
-  kBuffers = 32768,  // 512 MB of addresses; memory only for those that were ever needed
+  kBufferBytes = 65536,
+  kBuffers = 16384,  // 1 GB of addresses; memory only for those that were ever needed
   kBuffersAtFirst = 64,
   kMessages = 256,
   kMaxParts = 64,
