@@ -2,7 +2,7 @@
 import { ADDRCONFIG, type LookupAddress } from 'node:dns';
 import { getDefaultAutoSelectFamily, getDefaultAutoSelectFamilyAttemptTimeout, isIP } from 'node:net';
 import type { Options } from './arguments.js';
-import { invalidType, nodeError } from './errors.js';
+import { invalidType, nodeError, shown } from './errors.js';
 import { checkBoolean, checkFunction, checkInt32, checkNumber, checkPort } from './validate.js';
 
 /** Node waits at least so long before it tries the next address. */
@@ -33,7 +33,7 @@ export interface LookupRequest {
 export function checkTarget(options: Options): ConnectTarget {
   const { localAddress, localPort, port } = options;
   if (localAddress && !isIP(localAddress as string)) {
-    throw nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', `Invalid IP address: ${localAddress}`);
+    throw nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', `Invalid IP address: ${shown(localAddress)}`);
   }
   if (localPort) checkNumber('options.localPort', localPort);
   if (port !== undefined) {

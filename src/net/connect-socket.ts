@@ -237,8 +237,8 @@ function connectAddress(socket: SocketMethods, destination: Destination, target:
     },
     failed: (info) => {
       const error = connectError(info, address, target);
-      if (info.syscall !== 'bind') {
-        if (binds) tellAttempt();
+      if (binds && info.syscall !== 'bind') tellAttempt();
+      if (info.syscall !== 'bind' && !isAtOnce(info)) {
         socket.emit('connectionAttemptFailed', address, target.port, family, error);
       }
       socket.destroy(error);
@@ -288,6 +288,13 @@ function connected(socket: SocketMethods, transport: Transport): void {
 
 // --- errors
 
+/** What connect(2) answers without trying. Node then names the socket's own address, and tells of no failed attempt. */
+const AT_ONCE: readonly string[] = ['ENETUNREACH', 'EINVAL', 'EACCES', 'EADDRNOTAVAIL'];
+
+function isAtOnce({ errorCode }: CloseInfo): boolean {
+  return errorCode !== undefined && AT_ONCE.includes(errorCode);
+}
+
 function connectError(info: CloseInfo, address: string, target: ConnectTarget): AddressError {
   const code = info.errorCode ?? 'ECONNABORTED';
   if (info.syscall !== 'bind') return connectFailure(code, address, target);
@@ -297,7 +304,10 @@ function connectError(info: CloseInfo, address: string, target: ConnectTarget): 
 
 function connectFailure(code: string, address: string, { port, localAddress, localPort }: ConnectTarget): AddressError {
   const hasLocal = localAddress !== undefined && localPort !== undefined;
-  const error = addressError(code, 'connect', address, port, hasLocal ? `${localAddress}:${localPort}` : undefined);
+  const any = isIP(address) === 6 ? '::' : '0.0.0.0';
+  const unbound = AT_ONCE.includes(code) ? `${localAddress ?? any}:${localPort ?? 0}` : undefined;
+  const local = hasLocal ? `${localAddress}:${localPort}` : unbound;
+  const error = addressError(code, 'connect', address, port, local);
   if (hasLocal) Object.assign(error, { localAddress, localPort });
   return error;
 }

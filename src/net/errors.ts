@@ -21,6 +21,11 @@ export function nodeError(Base: ErrorClass, code: string, message: string): Node
   return error;
 }
 
+/** A value in a message: strings as they are. */
+export function shown(value: unknown): string {
+  return typeof value === 'object' && value !== null ? inspect(value, { depth: 0 }) : String(value);
+}
+
 export function invalidType(name: string, right: string, value: unknown): Error {
   const what = name.includes('.') ? 'property' : 'argument';
   return nodeError(
@@ -32,11 +37,11 @@ export function invalidType(name: string, right: string, value: unknown): Error 
 
 export function invalidValue(name: string, value: unknown, why = 'is invalid'): Error {
   const what = name.includes('.') ? 'property' : 'argument';
-  const shown = inspect(value);
+  const text = inspect(value);
   return nodeError(
     TypeError,
     'ERR_INVALID_ARG_VALUE',
-    `The ${what} '${name}' ${why}. Received ${shown.length > 128 ? `${shown.slice(0, 128)}...` : shown}`,
+    `The ${what} '${name}' ${why}. Received ${text.length > 128 ? `${text.slice(0, 128)}...` : text}`,
   );
 }
 
@@ -54,8 +59,8 @@ function received(value: unknown): string {
   if (typeof value === 'object') {
     return value.constructor?.name ? `an instance of ${value.constructor.name}` : inspect(value, { depth: -1 });
   }
-  const shown = inspect(value, { colors: false });
-  return `type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
+  const text = inspect(value, { colors: false });
+  return `type ${typeof value} (${text.length > 28 ? `${text.slice(0, 25)}...` : text})`;
 }
 
 // --- the system's

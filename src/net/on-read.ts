@@ -8,9 +8,6 @@ export class OnRead {
   #buffer: Uint8Array | undefined;
   readonly #nextBuffer: NextBuffer | undefined;
   readonly #callback: OnReadCallback;
-  /** What came with the chunk that the callback stopped at. */
-  rest: Buffer | undefined = undefined;
-
   private constructor(buffer: Uint8Array | NextBuffer, callback: OnReadCallback) {
     this.#callback = callback;
     if (typeof buffer === 'function') this.#nextBuffer = buffer;
@@ -31,8 +28,8 @@ export class OnRead {
     if (this.#nextBuffer !== undefined) this.#takeNext();
   }
 
-  /** False when the callback asked for no more. */
-  push(chunk: Buffer): boolean {
+  /** Answers what is left of the chunk, perhaps nothing, when the callback asked for no more. */
+  push(chunk: Buffer): Buffer | true {
     let at = 0;
     while (at < chunk.length) {
       const buffer = this.#buffer;
@@ -42,9 +39,7 @@ export class OnRead {
       at += count;
       const more = this.#callback(count, buffer) !== false;
       if (this.#nextBuffer !== undefined) this.#takeNext();
-      if (more) continue;
-      if (at < chunk.length) this.rest = chunk.subarray(at);
-      return false;
+      if (!more) return chunk.subarray(at);
     }
     return true;
   }

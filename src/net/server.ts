@@ -6,6 +6,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { channel, tracingChannel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
+import { chmodSync, statSync } from 'node:fs';
 import { getDefaultHighWaterMark } from 'node:stream';
 import { promisify } from 'node:util';
 import type { Connection, Listener, ListenOptions as EngineListenOptions } from '../engine/engine.js';
@@ -191,6 +192,7 @@ function listenNow(server: ServerMethods, target: ListenTarget): void {
     return;
   }
   server._pipeName = target.path;
+  if (target.readableAll || target.writableAll) openToAll(target);
   if (listenChannel.asyncEnd.hasSubscribers) listenChannel.asyncEnd.publish({ server } as never);
   const { host, port, path } = target;
   server._connectionKey = path === undefined ? `${host?.includes(':') ? 6 : 4}:${host}:${port}` : `-1:${path}:-1`;
@@ -227,10 +229,19 @@ function listenOn(target: ListenTarget, inbox: Inbox): Listener {
   }
 }
 
+function openToAll({ path, readableAll, writableAll }: ListenTarget): void {
+  if (path === undefined) return;
+  const { mode } = statSync(path);
+  chmodSync(path, (mode & 0o777) | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0));
+}
+
 /** Node names the address it tried last. */
 function failureOf(error: NodeJS.ErrnoException, { host, port, path, fd }: ListenTarget): Error {
+  // A path that is too long, which no engine of ours takes.
+  if (error.code === 'ERR_INVALID_OPTION') return listenError('EINVAL', 'listen', path ?? host ?? '::', port ?? -1);
   if (error.code === undefined || error.code.startsWith('ERR_')) return error;
-  if (path !== undefined) return listenError(error.code, 'listen', path, -1);
+  // libuv's way of saying that a socket's folder is not there.
+  if (path !== undefined) return listenError(error.code === 'ENOENT' ? 'EACCES' : error.code, 'listen', path, -1);
   if (fd !== undefined) return listenError(error.code, 'listen', null, undefined);
   return listenError(error.code, 'listen', host ?? '::', port);
 }

@@ -35,6 +35,11 @@ interface Encoded {
   readonly encoding: BufferEncoding;
 }
 
+/** What a Duplex has and its types do not name. */
+interface DuplexInside {
+  _undestroy(): void;
+}
+
 /** What a socket's server is to it. */
 export interface SocketServer {
   _connections: number;
@@ -469,7 +474,7 @@ function onEnd(this: SocketMethods): void {
 
 /** A transport takes its place under the socket, also after the socket was destroyed. */
 function beginTransport(socket: SocketMethods): void {
-  (socket as unknown as { _undestroy(): void })._undestroy();
+  (socket as unknown as DuplexInside)._undestroy();
   socket._sockname = null;
   socket[kOnRead]?.begin();
 }
@@ -520,6 +525,8 @@ function construct(socket: SocketMethods, options: SocketOptions): void {
   socket._server = null;
   socket[kBytesRead] = 0;
   socket[kBytesWritten] = 0;
+  // Node does so even without a handle: a signal that was aborted before leaves the socket usable.
+  (socket as unknown as DuplexInside)._undestroy();
   if (socket[kTransport] === null) return;
   socket[kOnRead]?.begin();
   if (options.readable === false) return;

@@ -24,8 +24,8 @@ export interface TransportOwner {
 /** What a transport tells its socket; each call runs in the socket's scope. */
 export interface TransportEvents<Owner extends TransportOwner> {
   opened(owner: Owner, transport: Transport): void;
-  /** False: no more for now. */
-  data(owner: Owner, chunk: Buffer): boolean;
+  /** False, or what is left of the chunk: no more for now. */
+  data(owner: Owner, chunk: Buffer): boolean | Buffer;
   /** Anything happened: for the socket's timeout. */
   active(owner: Owner): void;
   ended(owner: Owner): void;
@@ -77,7 +77,16 @@ export class Transport extends AsyncResource implements Scope {
   /** A failure arrives as `failed`, never in this call. */
   connect(engine: Engine, inbox: Inbox, options: ConnectOptions, attempt: Attempt): void {
     this.attempt = attempt;
-    const connection = engine.connect(options, inbox);
+    let connection: Connection;
+    try {
+      connection = engine.connect(options, inbox);
+    } catch {
+      // What no engine of ours takes (port 0, a path that is too long): the kernel would have said this.
+      const errorCode = options.port === 0 ? 'ECONNREFUSED' : 'EINVAL';
+      const info: CloseInfo = { reason: 'connect-failed', message: '', errorCode, bytesHandedToKernel: 0 };
+      setImmediate(() => this.take(info));
+      return;
+    }
     connection.context = this;
     this.connection = connection;
     if (!this.#referenced) connection.unref();
@@ -121,7 +130,12 @@ export class Transport extends AsyncResource implements Scope {
   startReading(): void {
     if (this.reading) return;
     this.reading = true;
-    if (this.#held !== undefined && !this.#pushHeld(this.#held)) return;
+    while (this.#held !== undefined) {
+      const chunk = this.#held.shift();
+      if (this.#held.length === 0) this.#held = undefined;
+      if (chunk !== undefined) this.#push(chunk);
+      if (!this.reading) return;
+    }
     if (this.#heldEnd) {
       this.#heldEnd = false;
       this.#events.ended(this.#owner);
@@ -138,23 +152,15 @@ export class Transport extends AsyncResource implements Scope {
     this.connection?.pause();
   }
 
-  /** Answers whether the socket took all and wants more. */
-  #pushHeld(held: Buffer[]): boolean {
-    this.#held = undefined;
-    for (let i = 0; i < held.length; i++) {
-      this.#push(held[i]);
-      if (this.isClosed) return false;
-      if (!this.reading) {
-        if (i + 1 < held.length) this.#held = held.slice(i + 1);
-        return false;
-      }
-    }
-    return true;
-  }
-
   #push(chunk: Buffer): void {
     this.bytesRead += chunk.length;
-    if (!this.#events.data(this.#owner, chunk)) this.stopReading();
+    const answer = this.#events.data(this.#owner, chunk);
+    if (answer === true) return;
+    if (answer !== false && answer.length > 0 && !this.isClosed) {
+      this.bytesRead -= answer.length;
+      this.#held = [answer, ...(this.#held ?? [])];
+    }
+    this.stopReading();
   }
 
   // What Node's own modules call on a socket's `_handle`: `http.Server` stops and starts the reading of bodies so, and says

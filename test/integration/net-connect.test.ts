@@ -1,0 +1,185 @@
+// From a host's name to a connection: lookups, one attempt after another, local addresses, paths.
+import type { LookupAddress } from 'node:dns';
+import { describeNets, once } from '../support/net-worlds.js';
+
+type Answer = (error: Error | null, address?: string | LookupAddress[], family?: number) => void;
+
+/** A lookup that answers this, in Node's form for one address or for all. */
+function lookup(found: LookupAddress[], error: Error | null = null) {
+  return (_host: string, options: { all?: boolean }, done: Answer) => {
+    process.nextTick(() => {
+      if (error) done(error);
+      else if (options.all) done(null, found);
+      else done(null, found[0]?.address, found[0]?.family);
+    });
+  };
+}
+
+const v4 = { address: '127.0.0.1', family: 4 };
+const v6 = { address: '::1', family: 6 };
+
+describeNets('net: connect', ({ same, own }) => {
+  for (const autoSelectFamily of [true, false]) {
+    const name = autoSelectFamily ? 'all addresses' : 'one address';
+    const options = (found: LookupAddress[], error?: Error) => ({
+      host: 'some.name',
+      autoSelectFamily,
+      lookup: lookup(found, error),
+    });
+
+    same(`${name}: a lookup that finds`, async (world) => {
+      const { port } = await world.listen({}, (peer) => peer.end('found'));
+      const client = world.connect(port, options([v4]));
+      await world.allClosed();
+      world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
+    });
+
+    same(`${name}: a lookup that fails`, async (world) => {
+      const error = Object.assign(new Error('no such name'), { code: 'ENOTFOUND' });
+      world.connect(1, options([], error));
+      await world.allClosed();
+    });
+
+    for (const found of [
+      { address: 'nonsense', family: 4 },
+      { address: '127.0.0.1', family: 5 },
+      { address: '', family: 0 },
+    ]) {
+      same(`${name}: a lookup that answers ${JSON.stringify(found)}`, async (world) => {
+        world.connect(1, options([found]));
+        await world.allClosed();
+      });
+    }
+
+    same(`${name}: destroyed in the lookup listener`, async (world) => {
+      const { port } = await world.listen();
+      const client = world.connect(port, options([v4, v6]));
+      client.on('lookup', () => client.destroy());
+      await world.allClosed();
+    });
+  }
+
+  same('the second address answers', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end('found'));
+    const found = [
+      { address: '127.0.0.2', family: 4 },
+      { address: '127.0.0.1', family: 4 },
+    ];
+    const client = world.connect(port, { host: 'some.name', lookup: lookup(found) });
+    await world.allClosed();
+    world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
+  });
+
+  same('IPv6 refuses, IPv4 answers', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end('found'));
+    const client = world.connect(port, { host: 'some.name', lookup: lookup([v6, v4, v6]) });
+    await world.allClosed();
+    world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
+    world.log('client', 'remote', client.remoteAddress);
+  });
+
+  same('every address refuses', async (world) => {
+    const { server, port } = await world.listen();
+    server.close();
+    await once(server, 'close');
+    const client = world.connect(port, {
+      host: 'some.name',
+      lookup: lookup([v4, v6, { address: '127.0.0.2', family: 4 }]),
+    });
+    await world.allClosed();
+    world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
+  });
+
+  same('an attempt that takes too long', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end('found'));
+    // Nobody answers from there: TEST-NET-1.
+    const found = [{ address: '192.0.2.1', family: 4 }, v4];
+    const client = world.connect(port, {
+      host: 'some.name',
+      lookup: lookup(found),
+      autoSelectFamilyAttemptTimeout: 50,
+    });
+    const failed = once(client, 'connectionAttemptFailed').then(() => true);
+    const late = once(client, 'connectionAttemptTimeout').then(() => false);
+    await Promise.race([failed, late]);
+    await world.allClosed();
+    world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
+  });
+
+  same('localhost by its name', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end('found'));
+    const client = world.connect(port, { host: 'localhost', family: 4 });
+    await world.allClosed();
+    world.log('client', 'remote', client.remoteAddress);
+  });
+
+  same('from a local address and port', async (world) => {
+    const { server, port } = await world.listen();
+    const client = world.connect(port, { localAddress: '127.0.0.3' });
+    const [peer] = (await once(server, 'connection')) as [import('node:net').Socket];
+    world.log('peer', 'remote', peer.remoteAddress);
+    client.end();
+    await world.allClosed();
+  });
+
+  same('from an address that is not ours', async (world) => {
+    const { port } = await world.listen();
+    world.connect(port, { localAddress: '192.0.2.1' });
+    await world.allClosed();
+  });
+
+  same('from a port that is taken', async (world) => {
+    const { port } = await world.listen();
+    world.connect(port, { localAddress: '127.0.0.1', localPort: port });
+    await world.allClosed();
+  });
+
+  for (const path of ['/nowhere/at/all', '/etc/hosts']) {
+    same(`a path where nobody listens: ${path}`, async (world) => {
+      const client = world.watch('client', world.net.connect({ path }));
+      world.log('client', 'state', client.connecting, client.pending, client.readyState);
+      await world.allClosed();
+    });
+  }
+
+  same('a callback, and options with a callback', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end());
+    const first = world.watch(
+      'first',
+      world.net.connect(port, '127.0.0.1', () => world.log('first', 'callback')),
+    );
+    await once(first, 'close');
+    const options = { port, host: '127.0.0.1' };
+    const second = world.watch(
+      'second',
+      world.net.createConnection(options, () => world.log('second', 'callback')),
+    );
+    await once(second, 'close');
+    await world.allClosed();
+  });
+
+  same('port 0 and broadcast', async (world) => {
+    for (const [actor, options] of [
+      ['zero', { port: 0, host: '127.0.0.1' }],
+      ['broadcast', { port: 9, host: '255.255.255.255' }],
+    ] as const) {
+      const client = world.watch(actor, world.net.connect(options));
+      await once(client, 'close');
+    }
+  });
+
+  same('keepAlive and noDelay in the options', async (world) => {
+    const { port } = await world.listen({}, (peer) => peer.end('hello'));
+    world.connect(port, { noDelay: true, keepAlive: true, keepAliveInitialDelay: 1_000 });
+    await world.allClosed();
+  });
+
+  own('an address in the blockList is not connected to', async (world) => {
+    const { port } = await world.listen();
+    const blockList = new world.net.BlockList();
+    blockList.addSubnet('127.0.0.0', 8);
+    const client = world.net.connect({ port, host: '127.0.0.1', blockList } as never);
+    const [error] = (await once(client, 'error')) as [NodeJS.ErrnoException];
+    if (error.code !== 'ERR_IP_BLOCKED') throw error;
+  });
+});
