@@ -143,12 +143,12 @@ export class SimulatedConnection implements Connection {
 
   close(reason: CloseReason = 'closed', message = ''): void {
     this.#engine.witness.closing(this, reason);
-    this.#end(reason, message, false);
+    this.#end(reason, message, false, true);
   }
 
   abort(reason: CloseReason = 'aborted', message = ''): void {
     this.#engine.witness.closing(this, reason);
-    this.#end(reason, message, true);
+    this.#end(reason, message, true, true);
   }
 
   destroy(reason: CloseReason = 'closed', message = ''): void {
@@ -288,11 +288,14 @@ export class SimulatedConnection implements Connection {
     }
   }
 
-  #end(reason: CloseReason, message: string, reset: boolean): void {
+  #end(reason: CloseReason, message: string, reset: boolean, byGateway = false): void {
+    if (byGateway && this.state === 'open') this.state = 'closing';
     if (this.state === 'closed' || this.#ending?.reset || (this.#ending !== undefined && !reset)) return;
     this.#ending = { reason, message, reset };
     this.#endingSinceMs = this.#engine.now();
-    if (this.state === 'open') this.state = 'closing';
+    // What happened to the socket is known to the reactor before it is to JavaScript, which goes on sending.
+    const unnoticed = reset && !byGateway && this.#engine.random.chance(0.5);
+    if (this.state === 'open' && !unnoticed) this.state = 'closing';
   }
 
   /** Closing sends what is queued, for a while. */
