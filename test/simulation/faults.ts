@@ -193,7 +193,7 @@ export const FAULTS: readonly Fault[] = [
     file: 'relay.ts',
     find: 'if (this.table.words[slot + Word.state] !== TaskState.received) return;',
     replace: '',
-    finds: /^(a task (is|that is over is) |open tasks are those|slots in use are those|the gateway threw)/,
+    finds: /^(a task |open tasks are those|slots in use are those|the gateway threw)/,
   },
   {
     name: 'a backend that is ejected gets requests',
