@@ -175,6 +175,11 @@ export class Transport extends AsyncResource implements Scope {
     this.stopReading();
   }
 
+  /** For http's agent, which tells what ran under the request that has left a socket from what runs under the next. */
+  getAsyncId(): number {
+    return this.asyncId();
+  }
+
   // --- writing
 
   /** A write waits for room. */
