@@ -26,6 +26,7 @@ const FILES: Record<string, string> = {
     import * as all from 'node:net';
     import { createRequire } from 'node:module';
     import http from 'node:http';
+    import { fork } from 'node:child_process';
     import { Worker } from 'node:worker_threads';
     import * as cjs from 'cjs-library';
     import * as esm from 'esm-library';
@@ -64,7 +65,9 @@ const FILES: Record<string, string> = {
     const worker = await new Promise((resolve, reject) => {
       new Worker(new URL('worker.cjs', import.meta.url)).on('message', resolve).on('error', reject);
     });
-    console.log(JSON.stringify({ which, same, patched, echoed, httpSocket, worker }));`,
+    const forked = await new Promise((resolve) => fork(new URL('forked.cjs', import.meta.url)).on('message', resolve));
+    console.log(JSON.stringify({ which, same, patched, echoed, httpSocket, worker, forked }));`,
+  'forked.cjs': `process.send(whichNet(require('net')));`,
   'required.cjs': `exports.net = require('net');`,
   'worker.cjs': `
     const { parentPort } = require('node:worker_threads');
@@ -114,4 +117,5 @@ export const REPLACED = {
   echoed: 'through the library',
   httpSocket: 'node',
   worker: ['ringway', 'ringway'],
+  forked: 'ringway',
 };
