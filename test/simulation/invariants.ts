@@ -125,7 +125,7 @@ export class Invariants {
         this.#countQueued(slot, owner);
         break;
       case TaskState.sent:
-        this.#countSent(slot, owner);
+        this.#countSent(slot);
         break;
       case TaskState.done:
         this.#countDone(slot, owner);
@@ -158,7 +158,7 @@ export class Invariants {
     this.#countOpen(slot);
   }
 
-  #countSent(slot: number, _owner: number): void {
+  #countSent(slot: number): void {
     const { table } = this.#relay;
     const carrier = table.words[slot + Word.carrier];
     if (carrier === NO_PLACE) broken('a task that is sent is on a link', `slot ${slot}`);

@@ -14,7 +14,7 @@ const SPACE = 0x20;
 /** The shortest payload of a task. */
 export const MIN_BODY_BYTES = TAG_BYTES;
 
-/** What an address looks like in answers: capitals; in requests: small letters. */
+/** Requests are filled with small letters, answers with capitals. */
 const REQUEST_LETTER = 0x61;
 const ANSWER_LETTER = 0x41;
 
@@ -63,11 +63,10 @@ export function isAnswerOf(task: number, bytes: Uint8Array, start: number, end: 
 
 function sound(task: number, bytes: Uint8Array, start: number, end: number, letter: number): boolean {
   if (taskOf(bytes, start, end) !== task) return false;
-  if (end - start === TAG_BYTES) return true;
-  const first = bytes[start + TAG_BYTES];
-  const middle = bytes[(start + TAG_BYTES + end) >> 1];
-  if (first !== letter && first !== LF && first !== SPACE) return false;
-  return bytes[end - 1] === letter || end - start === TAG_BYTES + 1 ? middle === letter || middle === first : false;
+  const first = start + TAG_BYTES;
+  if (first === end) return true;
+  if (bytes[first] !== letter && bytes[first] !== LF && bytes[first] !== SPACE) return false;
+  return end - first === 1 || (bytes[end - 1] === letter && bytes[(first + end) >> 1] === letter);
 }
 
 /** A whole RMP frame. */

@@ -60,8 +60,8 @@ export class World {
     // The first client's session leads to the gateway's inside.
     const client = world.connect(0)!;
     world.engine.turn();
-    const session = client.connection.context as Session & { readonly context: { readonly relay: Relay } };
-    world.relay = (session as unknown as { context: { relay: Relay } }).context.relay;
+    const session = client.connection.context as { readonly context: { readonly relay: Relay } };
+    world.relay = session.context.relay;
     world.invariants = new Invariants(world.relay, world.ledger, world.clock);
     return world;
   }
