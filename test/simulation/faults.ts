@@ -55,6 +55,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a request is not sent again after a partial response/,
   },
   {
+    name: 'a refused request goes to the backend that refused it',
+    file: 'relay.ts',
+    find: 'return this.#mayRetry(slot, pool, now) && this.#sendKept(slot, pool, exclude, now);',
+    replace: 'return this.#mayRetry(slot, pool, now) && this.#sendKept(slot, pool, -1, now);',
+    finds: /^a request that was refused goes to another backend/,
+  },
+  {
     name: 'an answer goes to the wrong client',
     file: 'relay.ts',
     find: 'const owner = table.ownerOf(slot)!;\n      // Of this attempt',

@@ -1,12 +1,13 @@
 /** What the gateway may say to backends, and what follows from what they say. */
 import type { CloseInfo } from '../../src/engine/engine.js';
 import { Status } from '../../src/engine/tables.gen.js';
+import { limits } from '../../src/limits.js';
 import { parseHello } from '../../src/protocol/hello.js';
 import { MetaScan } from '../../src/protocol/meta-scan.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { broken } from './broken.js';
 import type { Sent } from './connection.js';
-import type { Frame, Ledger } from './ledger.js';
+import { type Frame, type Ledger, META_BYTES } from './ledger.js';
 import { Attempt, type LinkRecord, type TaskRecord } from './records.js';
 import { bodyAt, isRequestOf, taskOf } from './wire.js';
 
@@ -96,6 +97,11 @@ export class LinkRules {
       );
     }
     if (task.partialsHeard > 0) broken('a request is not sent again after a partial response', about);
+    // What waited for a bulk link may have been tried elsewhere, unsent.
+    const short = task.options.bodyBytes + META_BYTES <= limits.bulkFrameBytes;
+    if (task.ended === 'refused' && task.backend === link.backend && short) {
+      broken('a request that was refused goes to another backend', about);
+    }
     const { maxAttempts } = this.#ledger.config.pools[task.pool].retries;
     if (task.attempts >= maxAttempts) broken(`a request is sent at most ${maxAttempts} times`, about);
     const leftMs = Math.max(1, task.deadlineMs - nowMs);
@@ -151,6 +157,7 @@ export class LinkRules {
     }
     this.#keepsOrder(task);
     task.live = attempt;
+    task.backend = link.backend;
     task.answer = undefined;
     task.ended = undefined;
     link.attempts.add(attempt);

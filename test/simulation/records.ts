@@ -133,6 +133,8 @@ export class TaskRecord {
   /** Of a route with an order: which tasks go one after another. -1: none. */
   group = -1;
   attempts = 0;
+  /** Where it was sent last. */
+  backend: BackendRecord | undefined;
   /** Sent, and not known to be over. */
   live: Attempt | undefined;
   /** Some attempt may have been executed. */
