@@ -6,7 +6,7 @@ import { capture, main, say } from './lib/run.mjs';
 import { filesBelow } from './lib/stamp.mjs';
 
 const write = process.argv.includes('--write');
-const CPP_FOLDERS = ['native', 'test/native', 'test/support', 'bench/native'];
+const CPP_FOLDERS = ['native', 'test/native', 'test/support', 'test/fuzz', 'bench/native'];
 
 await main(() => {
   ensureInstalled();

@@ -225,7 +225,8 @@ Verdict TryIoUring(const DriverOptions& options, UringMode mode) {
   if (const int error = driver.Start(); error != 0) return {error, SetupRefused(-error)};
   Verdict verdict = SelfTest(&driver, options.external_loop).Run();
   if (verdict.error == 0) {
-    verdict.reason = "io_uring passed its self-test on kernel " + KernelRelease() + " (" + Describe(mode) + ")";
+    verdict.reason = "io_uring passed its self-test on kernel " + KernelRelease() + " (" + Describe(mode) +
+                     (driver.ring().unrestricted_error() == 0 ? ")" : "; not restricted)");
   }
   return verdict;
 }
@@ -265,6 +266,12 @@ std::vector<UringFeature> DescribeIoUring() {
   const int error = ring.Open({});
   add("io_uring", error == 0, error == 0 ? "io_uring_setup works on kernel " + KernelRelease() : SetupRefused(-error));
   if (error != 0) return features;
+
+  const int unrestricted = ring.Enable() < 0 ? -EINVAL : ring.unrestricted_error();
+  add("RESTRICTIONS", unrestricted == 0,
+      unrestricted == 0 ? "the ring accepts the operations that are used and no others (5.10)"
+                        : "the kernel refuses to restrict the ring to the operations that are used (" +
+                              ErrorName(-unrestricted) + "): it accepts all");
 
   const Verdict own = TryIoUring({}, UringMode::kOwnThread);
   add("self-test in a reactor thread", own.error == 0, own.reason);

@@ -54,7 +54,7 @@ int UringDriver::Start() {
     tail_when_armed_ = ring_.CompletionTail();
     eventfd_armed_ = true;
   }
-  return 0;
+  return ring_.Enable();
 }
 
 int UringDriver::PollAlso(int fd) {

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 
@@ -33,9 +35,15 @@ int DeniedByEnvironment() {
   return -EPERM;
 }
 
+// All that the driver does. A new operation of it comes here too, or the kernel answers it with EACCES.
+constexpr uint8_t kOperations[] = {IORING_OP_ACCEPT,  IORING_OP_CONNECT,  IORING_OP_RECV,        IORING_OP_SEND,
+                                   IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
+constexpr uint8_t kOperationFlags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+constexpr uint8_t kRegistrations[] = {IORING_UNREGISTER_RING_FDS};
+
 uint32_t FlagsOf(UringMode mode) {
   constexpr uint32_t kAlways = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
-                               IORING_SETUP_CLAMP | IORING_SETUP_TASKRUN_FLAG;
+                               IORING_SETUP_CLAMP | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED;
   return mode == UringMode::kPolledRing ? kAlways | IORING_SETUP_COOP_TASKRUN : kAlways | IORING_SETUP_DEFER_TASKRUN;
 }
 
@@ -115,6 +123,24 @@ int UringRing::Map(const io_uring_params& params) {
     registered_thread_ = ::gettid();
   }
   return 0;
+}
+
+int UringRing::Enable() {
+  std::array<io_uring_restriction, std::size(kOperations) + std::size(kRegistrations) + 1> restrictions{};
+  auto next = restrictions.begin();
+  for (const uint8_t operation : kOperations) {
+    next->opcode = IORING_RESTRICTION_SQE_OP;
+    (next++)->sqe_op = operation;
+  }
+  for (const uint8_t registration : kRegistrations) {
+    next->opcode = IORING_RESTRICTION_REGISTER_OP;
+    (next++)->register_op = registration;
+  }
+  next->opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+  next->sqe_flags = kOperationFlags;
+  unrestricted_error_ = Register(IORING_REGISTER_RESTRICTIONS, restrictions.data(), restrictions.size());
+  const int error = Register(IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+  return std::min(error, 0);
 }
 
 void UringRing::Close() {

@@ -1,8 +1,12 @@
 // io_uring's two queues over raw system calls: the kernel's header, the constants Debian's copy of it lacks, and no
 // liburing (2.3 writes the index array at offset 0 under NO_SQARRAY, over the ring's header).
 //
-// Thread rule: SINGLE_ISSUER. The thread that calls Open is the only one that may call anything else; the kernel
+// Thread rule: SINGLE_ISSUER. The thread that calls Enable is the only one that may call anything else; the kernel
 // answers others with EEXIST.
+//
+// Life: Open, what must be registered, Enable, then submissions. From Enable on the kernel refuses every operation,
+// flag and registration that the driver does not use (uring_ring.cc has the list): whoever comes to write into the
+// queues cannot make of them a way to open files or to start programs.
 #pragma once
 
 #include <linux/io_uring.h>
@@ -48,11 +52,15 @@ class UringRing {
   // variable RINGWAY_DENY_IO_URING (EPERM, ENOSYS, ENOMEM, EMFILE, EINVAL) makes it answer as if the kernel had
   // refused.
   int Open(const UringRingOptions& options);
+  // Ends the set-up. 0 or a negative errno. A kernel that refuses the restrictions runs without them: see restricted.
+  int Enable();
   void Close();
 
   int ring_fd() const { return fd_.Get(); }
   uint32_t setup_flags() const { return setup_flags_; }
   uint32_t features() const { return features_; }
+  // Why there are no restrictions, as a negative errno; 0: there are.
+  int unrestricted_error() const { return unrestricted_error_; }
   uint32_t submission_entries() const { return submission_entries_; }
   uint32_t completion_entries() const { return completion_entries_; }
 
@@ -89,6 +97,7 @@ class UringRing {
   Fd fd_;
   uint32_t setup_flags_ = 0;
   uint32_t features_ = 0;
+  int unrestricted_error_ = 0;
 
   uint32_t* submission_head_ = nullptr;  // the kernel moves it
   uint32_t* submission_tail_ = nullptr;

@@ -14,7 +14,7 @@ const ADDON = join(root, BUILD, 'Release', 'ringway.node');
 const SETS = {
   addon: { targets: ['ringway'], folders: ['native'] },
   bench: { targets: ['ringway', 'bench_native'], folders: ['native', 'bench/native'] },
-  all: { targets: ['all'], folders: ['native', 'bench/native', 'test/native', 'test/support'] },
+  all: { targets: ['all'], folders: ['native', 'bench/native', 'test/native', 'test/support', 'test/fuzz'] },
 };
 
 /**

@@ -7,11 +7,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <random>
 #include <set>
 #include <thread>
 
 #include "support/driver_world.h"
+#include "support/fake_driver.h"
 
 namespace ringway::test {
 namespace {
@@ -585,6 +587,179 @@ TEST_CASE("too few file descriptors end an accept with an error, and it can be s
     world.Close(loop.At(acceptor).accepted.front());
     world.Close(peer);
   });
+}
+
+// Each step adds an operation or a transfer; the reset comes after any number of them.
+TEST_CASE("a reset at every step ends all that is in flight, each operation once") {
+  OnEvery(kSmall, [](DriverWorld& world, DriverLoop& loop) {
+    Driver& driver = world.driver();
+    const std::string text(100'000, 'z');
+    const iovec part{const_cast<char*>(text.data()), text.size()};
+    constexpr uint32_t kSteps = 7;
+    for (uint32_t last = 0; last <= kSteps; ++last) {
+      const UserData receiver{1, last + 1, Op::kReceive};
+      const UserData sender{1, last + 1, Op::kSend};
+      const auto [ours, theirs] = world.Pair();
+      bool receives = false;
+      bool sends = false;
+      int32_t sent = 0;
+      for (uint32_t step = 1; step <= last; ++step) {
+        switch (step) {
+          case 1:
+            world.PeerSend(theirs, "early");
+            break;
+          case 2:
+            driver.Receive(receiver, ours);
+            receives = true;
+            break;
+          case 3:
+            driver.Submit();
+            break;
+          case 4:
+            sent = driver.Send(sender, ours, &part, 1);
+            sends = sent == kSendPending;
+            break;
+          case 5:
+            loop.Poll();
+            break;
+          case 6:
+            if (loop.At(receiver).receive_ends == 0) driver.StopReceive(receiver, ours);
+            break;
+          default:
+            driver.Cancel(receiver, ours);
+        }
+      }
+      world.PeerReset(theirs);
+      if (receives && last < kSteps) {
+        // Whoever stops it learns of the reset at the next receive or not at all.
+        loop.Until([&] { return loop.At(receiver).receive_ends > 0 || driver.InFlight() == 0; });
+      }
+      driver.Cancel(receiver, ours);
+      loop.Until([&] { return driver.InFlight() == 0; });
+      CHECK_EQ(loop.At(receiver).receive_ends, receives ? 1 : 0);
+      const std::vector<Completion>& completions = loop.At(receiver).completions;
+      CHECK_EQ(std::count_if(completions.begin(), completions.end(),
+                             [](const Completion& completion) { return completion.data.op == Op::kSend; }),
+               sends ? 1 : 0);
+      CHECK(std::string("early").starts_with(loop.At(receiver).received));
+      driver.Forget(ours);
+      world.Close(ours);
+    }
+  });
+}
+
+// What a scripted caller sees of a fake with this seed, in words.
+std::string TraceOf(uint64_t seed) {
+  FakeDriver fake({.seed = seed, .completion_entries = 4});
+  REQUIRE_EQ(fake.Start(), 0);
+  std::string trace;
+  std::vector<std::pair<int, int>> pairs;
+  for (uint32_t i = 0; i < 8; ++i) {
+    pairs.push_back(fake.Pair());
+    fake.Receive({i, 1, Op::kReceive}, pairs[i].first);
+  }
+  const std::string text = Text(100, 1);
+  for (int turn = 0; turn < 50; ++turn) {
+    for (const auto& [ours, theirs] : pairs) {
+      fake.PeerSend(theirs, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+    }
+    fake.Submit();
+    Completion batch[8];
+    const size_t count = fake.Reap(batch);
+    for (size_t i = 0; i < count; ++i) {
+      if (batch[i].has_data) fake.Take(batch[i]);
+      trace +=
+          std::to_string(batch[i].data.slot) + ":" + std::to_string(batch[i].result) + (batch[i].more ? "+ " : " ");
+    }
+    fake.EndDispatch();
+    for (size_t i = 0; i < count; ++i) {
+      if (!batch[i].more) fake.Receive(batch[i].data, pairs[batch[i].data.slot].first);
+    }
+  }
+  for (const auto& [ours, theirs] : pairs) fake.Cancel({}, ours);
+  while (fake.InFlight() > 0) {
+    fake.Submit();
+    Completion completion;
+    if (fake.Reap({&completion, 1}) == 1 && completion.has_data) fake.Take(completion);
+    fake.EndDispatch();
+  }
+  return trace;
+}
+
+TEST_CASE("the fake replays its seed") {
+  CHECK_GT(TraceOf(1).size(), 100);
+  CHECK_EQ(TraceOf(1), TraceOf(1));
+  CHECK_NE(TraceOf(1), TraceOf(2));
+}
+
+// Memory, descriptors, the network: errors that no test can ask a kernel for at will.
+TEST_CASE("an operation that fails for any reason gives one last completion, and can be started again") {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    INFO("fake, seed " << seed);
+    FakeDriver fake({.seed = seed, .trouble_percent = 40});
+    REQUIRE_EQ(fake.Start(), 0);
+    const int listener = fake.Listen();
+    std::set<int32_t> errors;
+    std::map<uint64_t, int> in_flight;
+    std::vector<int> ends{listener};
+    std::vector<int> accepted;
+    const auto began = [&in_flight](UserData data) { CHECK_EQ(++in_flight[data.Pack()], 1); };
+    fake.Accept({0, 1, Op::kAccept}, listener);
+    began({0, 1, Op::kAccept});
+    for (int i = 0; i < 10; ++i) ends.push_back(fake.PeerDial(listener));
+    char byte = 'x';
+    const iovec part{&byte, 1};
+    for (int turn = 0; turn < 300; ++turn) {
+      fake.Submit();
+      Completion batch[8];
+      const size_t count = fake.Reap(batch);
+      for (size_t i = 0; i < count; ++i) {
+        Completion& completion = batch[i];
+        const UserData data = completion.data;
+        CHECK_EQ(in_flight[data.Pack()], 1);
+        if (completion.has_data) {
+          fake.Take(completion);
+        } else if (completion.result < 0) {
+          errors.insert(completion.result);
+          CHECK_FALSE(completion.more);
+        }
+        if (!completion.more) in_flight[data.Pack()] = 0;
+        if (data.op == Op::kAccept) {
+          if (completion.result >= 0) accepted.push_back(completion.result);
+          if (!completion.more) {
+            fake.Accept(data, listener);
+            began(data);
+          }
+        }
+      }
+      fake.EndDispatch();
+      for (size_t i = 0; i < accepted.size(); ++i) {
+        const UserData receive{static_cast<uint32_t>(i + 1), 1, Op::kReceive};
+        const UserData send{static_cast<uint32_t>(i + 1), 1, Op::kSend};
+        if (in_flight[receive.Pack()] == 0) {
+          fake.Receive(receive, accepted[i]);
+          began(receive);
+        }
+        if (in_flight[send.Pack()] == 0 && fake.Send(send, accepted[i], &part, 1) == kSendPending) began(send);
+        fake.PeerSend(ends[i + 1], {reinterpret_cast<const uint8_t*>(&byte), 1});
+      }
+    }
+    CHECK(errors.contains(-ENOMEM));
+    CHECK(errors.contains(-EMFILE));
+    CHECK(errors.contains(-ECONNRESET));
+    CHECK_EQ(accepted.size(), 10);
+    fake.Cancel({}, listener);
+    for (const int fd : accepted) fake.Cancel({}, fd);
+    while (fake.InFlight() > 0) {
+      fake.Submit();
+      Completion completion;
+      if (fake.Reap({&completion, 1}) == 1 && completion.has_data) fake.Take(completion);
+      fake.EndDispatch();
+    }
+    for (const int fd : accepted) fake.CloseFd(fd);
+    for (const int fd : ends) fake.CloseFd(fd);
+    CHECK_EQ(fake.OpenFds(), 0);
+  }
 }
 
 TEST_CASE("no wake-up is lost between two threads") {

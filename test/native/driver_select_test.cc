@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -22,6 +23,20 @@ bool RefuseIoUring(int error) {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{sizeof(filter) / sizeof(filter[0]), filter};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// A kernel that knows io_uring and no restrictions.
+bool RefuseRestrictions() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_register, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IORING_REGISTER_RESTRICTIONS, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog program{sizeof(filter) / sizeof(filter[0]), filter};
@@ -85,6 +100,31 @@ TEST_CASE("each refusal has its own sentence") {
   CHECK(ChoiceBehindFilter(ENOMEM, DriverRequest::kAuto).find("RLIMIT_MEMLOCK") != std::string::npos);
   CHECK(ChoiceBehindFilter(EINVAL, DriverRequest::kAuto).find("older than 6.1") != std::string::npos);
   CHECK(ChoiceBehindFilter(EMFILE, DriverRequest::kAuto).find("ulimit -n") != std::string::npos);
+}
+
+TEST_CASE("a kernel that restricts no ring runs without, and says so") {
+  const DriverChoice here = SelectDriver(DriverRequest::kIoUring, {});
+  if (here.error != 0) {
+    MESSAGE("io_uring is refused here: " << here.reason);
+    return;
+  }
+  CHECK(here.reason.find("not restricted") == std::string::npos);
+  const pid_t child = ::fork();
+  REQUIRE_GE(child, 0);
+  if (child == 0) {
+    if (!RefuseRestrictions()) ::_exit(3);
+    const DriverChoice choice = SelectDriver(DriverRequest::kIoUring, {});
+    const bool runs = choice.error == 0 && choice.reason.find("not restricted") != std::string::npos;
+    bool said = false;
+    for (const UringFeature& feature : DescribeIoUring()) {
+      said = said || (!feature.found && std::string(feature.name) == "RESTRICTIONS" &&
+                      feature.sentence.find("EINVAL") != std::string::npos);
+    }
+    ::_exit(runs && said ? 0 : 4);
+  }
+  int status = 0;
+  REQUIRE_EQ(::waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
 }
 
 TEST_CASE("the environment can refuse io_uring") {

@@ -8,7 +8,9 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <random>
 #include <set>
 
 #include "base/check.h"
@@ -213,13 +215,32 @@ std::vector<WorldKind> RealWorlds() {
   };
 }
 
+namespace {
+
+// The last ones have a completion queue that is always too small.
+constexpr uint64_t kSeeds = 20;
+constexpr uint64_t kSeedsWithRoom = 15;
+
+WorldKind FakeKind(uint64_t seed, size_t completion_entries) {
+  return {"fake, seed " + std::to_string(seed), [=](const DriverOptions& options) {
+            return std::make_unique<FakeWorld>(
+                FakeDriverOptions{.seed = seed, .driver = options, .completion_entries = completion_entries});
+          }};
+}
+
+}  // namespace
+
 std::vector<WorldKind> AllWorlds() {
+  static const uint64_t random_seed = [] {
+    const char* given = std::getenv("RINGWAY_TEST_SEED");
+    const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+    std::printf("RINGWAY_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
+    return seed;
+  }();
   std::vector<WorldKind> worlds = RealWorlds();
-  for (uint64_t seed = 1; seed <= 20; ++seed) {
-    worlds.push_back({"fake, seed " + std::to_string(seed), [seed](const DriverOptions& options) {
-                        return std::make_unique<FakeWorld>(FakeDriverOptions{.seed = seed, .driver = options});
-                      }});
-  }
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) worlds.push_back(FakeKind(seed, seed > kSeedsWithRoom ? 3 : 0));
+  worlds.push_back(FakeKind(random_seed, 0));
+  worlds.push_back(FakeKind(random_seed, 3));
   return worlds;
 }
 

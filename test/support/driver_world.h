@@ -49,7 +49,8 @@ struct WorldKind {
   std::function<std::unique_ptr<DriverWorld>(const DriverOptions&)> make;
 };
 
-// io_uring in its three modes, epoll in its two, and the fake with several seeds.
+// io_uring in its three modes, epoll in its two, and the fake with several seeds, one of them new in every run
+// (RINGWAY_TEST_SEED replays it).
 std::vector<WorldKind> AllWorlds();
 // Those with a kernel.
 std::vector<WorldKind> RealWorlds();

@@ -9,7 +9,6 @@
 namespace ringway::test {
 namespace {
 
-constexpr int kFirstFd = 100000;  // no real descriptor
 constexpr uint8_t kPoison = 0xdd;
 constexpr int kMaxSteps = 100000;
 
@@ -77,6 +76,14 @@ int FakeDriver::PeerDial(int listener) {
   return client;
 }
 
+int FakeDriver::AcceptWaiting(int listener) {
+  std::deque<int>& backlog = At(listener).backlog;
+  if (backlog.empty()) return -EAGAIN;
+  const int accepted = backlog.front();
+  backlog.pop_front();
+  return accepted;
+}
+
 void FakeDriver::RingEvent(int fd) { ++At(fd).event_count; }
 
 void FakeDriver::ReadEvent(int fd) { At(fd).events_seen = At(fd).event_count; }
@@ -99,6 +106,7 @@ int32_t FakeDriver::Transfer(int fd, const iovec* iov, size_t count, bool may_be
     other.inbox.insert(other.inbox.end(), bytes, bytes + part);
     left -= part;
   }
+  other.arrived += most;
   return static_cast<int32_t>(most);
 }
 
@@ -138,8 +146,16 @@ void FakeDriver::PeerReset(int fd) {
   ends_.erase(fd);
 }
 
+void FakeDriver::ResetFd(int fd) {
+  if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was closed with operations in flight");
+  PeerReset(fd);
+}
+
 void FakeDriver::CloseFd(int fd) {
   if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was closed with operations in flight");
+  // Nobody will accept them any more.
+  const std::deque<int> backlog = std::move(At(fd).backlog);
+  for (const int waiting : backlog) PeerReset(waiting);
   ShutdownWrite(fd);
   const int other = At(fd).other;
   if (other >= 0 && ends_.contains(other)) At(other).other = -1;
@@ -172,10 +188,8 @@ void FakeDriver::Receive(UserData data, int fd) { Begin({.data = data, .fd = fd}
 void FakeDriver::Watch(UserData data, int fd) { Begin({.data = data, .fd = fd}); }
 
 void FakeDriver::Connect(UserData data, int fd, const sockaddr* address, socklen_t length) {
-  Operation operation{.data = data, .fd = fd};
-  if (length != sizeof(operation.address)) Fail("an address of another length");
-  std::memcpy(&operation.address, address, sizeof(operation.address));
-  Begin(std::move(operation));
+  if (length != sizeof(sockaddr_in)) Fail("an address of another length");
+  Begin({.data = data, .fd = fd, .given_address = address});
 }
 
 int32_t FakeDriver::Send(UserData data, int fd, const iovec* iov, int iov_count) {
@@ -207,6 +221,9 @@ void FakeDriver::Forget(int fd) {
 
 void FakeDriver::Post(size_t index, Completion completion) {
   completion.data = operations_[index].data;
+  const bool queue_is_full = options_.completion_entries > 0 && posted_.size() >= options_.completion_entries;
+  // Not one whose truth shows in Take: with it the operation goes on.
+  if (queue_is_full && !operations_[index].announced) completion.more = false;
   posted_.push_back({completion, operations_[index].fd});
   if (!completion.more) operations_.erase(operations_.begin() + static_cast<ptrdiff_t>(index));
 }
@@ -246,10 +263,8 @@ bool FakeDriver::ProgressReceive(size_t index) {
 }
 
 bool FakeDriver::ProgressAccept(size_t index) {
-  End& listener = At(operations_[index].fd);
-  if (listener.backlog.empty()) return false;
-  const int accepted = listener.backlog.front();
-  listener.backlog.pop_front();
+  const int accepted = AcceptWaiting(operations_[index].fd);
+  if (accepted < 0) return false;
   Post(index, {.data = {}, .result = accepted, .more = !Chance(options_.lost_more_percent)});
   return true;
 }
@@ -275,6 +290,30 @@ bool FakeDriver::ProgressSend(size_t index) {
   return true;
 }
 
+// Errors that each kind of operation may meet whatever its peer does. What was to be transferred was not.
+bool FakeDriver::Trouble(size_t index) {
+  if (!Chance(options_.trouble_percent)) return false;
+  static constexpr int kAcceptErrors[] = {EMFILE, ENFILE, ENOMEM, ECONNABORTED};
+  static constexpr int kConnectErrors[] = {ETIMEDOUT, ENETUNREACH, EADDRNOTAVAIL, ENOMEM};
+  static constexpr int kStreamErrors[] = {ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM};
+  const Operation& operation = operations_[index];
+  const size_t choice = random_() % 4;
+  switch (operation.data.op) {
+    case Op::kAccept:
+      Finish(index, -kAcceptErrors[choice]);
+      return true;
+    case Op::kConnect:
+      Finish(index, -kConnectErrors[choice]);
+      return true;
+    case Op::kReceive:
+    case Op::kSend:
+      Finish(index, -kStreamErrors[choice]);
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Whether the operation gave a completion.
 bool FakeDriver::Progress(size_t index) {
   Operation& operation = operations_[index];
@@ -285,6 +324,7 @@ bool FakeDriver::Progress(size_t index) {
     return true;
   }
   if (operation.announced) return false;
+  if (Trouble(index)) return true;
   switch (operation.data.op) {
     case Op::kReceive:
       return ProgressReceive(index);
@@ -324,7 +364,13 @@ void FakeDriver::Step() {
 }
 
 void FakeDriver::Submit() {
-  for (Operation& operation : operations_) operation.submitted = true;
+  for (Operation& operation : operations_) {
+    operation.submitted = true;
+    // The kernel copies an address when it takes the submission, not before.
+    if (operation.given_address == nullptr) continue;
+    std::memcpy(&operation.address, operation.given_address, sizeof(operation.address));
+    operation.given_address = nullptr;
+  }
 }
 
 void FakeDriver::Wait() {

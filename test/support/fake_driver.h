@@ -1,7 +1,7 @@
 // A driver without a kernel: byte pipes in memory, and from a seed all that a kernel may do and rarely does. Sends are
 // short, answered at once or later; completions of different operations come late and in any order; multishots end
-// without a cause; buffers run out; bytes that were announced are not there. What a caller must never do aborts, and
-// the message names the seed.
+// without a cause; buffers, memory, descriptors and the completion queue run out; bytes that were announced are not
+// there. What a caller must never do aborts, and the message names the seed.
 //
 // It plays both sides: the test drives the peers' ends with the Peer* functions.
 #pragma once
@@ -30,6 +30,10 @@ struct FakeDriverOptions {
   // Announced bytes are not there (-EAGAIN); EOF and errors are found only when they are taken, as with epoll.
   uint32_t false_data_percent = 10;
   uint32_t pending_percent = 50;  // a send that could be answered at once is not
+  // An operation that could go on fails instead: no memory, no descriptors, a reset, a time-out.
+  uint32_t trouble_percent = 0;
+  // Completions that wait to be reaped; beyond it multishots end, as with io_uring's queue. 0: no limit.
+  size_t completion_entries = 0;
 };
 
 class FakeDriver final : public Driver {
@@ -49,6 +53,8 @@ class FakeDriver final : public Driver {
   int Event();
   void RingEvent(int fd);
   void ReadEvent(int fd);
+  // As accept4(2): our end of the next connection, or -EAGAIN.
+  int AcceptWaiting(int listener);
 
   // As send(2) and recv(2) on a non-blocking socket: a count, 0 for EOF, or a negative errno.
   ssize_t PeerSend(int fd, std::span<const uint8_t> bytes);
@@ -58,6 +64,13 @@ class FakeDriver final : public Driver {
   void ShutdownWrite(int fd);
   void Shutdown(int fd);
   void CloseFd(int fd);
+  // Of our end, as close(2) with SO_LINGER of zero: the peer sees a reset.
+  void ResetFd(int fd);
+
+  static bool IsFake(int fd) { return fd >= kFirstFd; }
+  size_t OpenFds() const { return ends_.size(); }
+  // Bytes that ever came to this end.
+  uint64_t ArrivedAt(int fd) { return At(fd).arrived; }
 
   // --- Driver ---
   const char* Name() const override { return "fake"; }
@@ -87,6 +100,7 @@ class FakeDriver final : public Driver {
     bool finished = false;  // the other end sends no more
     bool reset = false;
     bool cannot_send = false;
+    uint64_t arrived = 0;
     std::deque<int> backlog;
     uint64_t event_count = 0;
     uint64_t events_seen = 0;
@@ -95,6 +109,7 @@ class FakeDriver final : public Driver {
     UserData data;
     int fd = -1;
     std::vector<iovec> parts{};
+    const sockaddr* given_address = nullptr;  // until it is submitted
     sockaddr_in address{};
     bool submitted = false;
     bool cancelled = false;
@@ -105,6 +120,7 @@ class FakeDriver final : public Driver {
     int fd = -1;
   };
   enum : uint32_t { kNoBuffer = UINT32_MAX };
+  enum : int { kFirstFd = 100000 };  // no real descriptor
 
   bool Chance(uint32_t percent);
   size_t Some(size_t most);  // 1..most
@@ -116,6 +132,7 @@ class FakeDriver final : public Driver {
   void Finish(size_t index, int32_t result);
   void Step();
   bool Progress(size_t index);
+  bool Trouble(size_t index);
   bool ProgressReceive(size_t index);
   bool ProgressAccept(size_t index);
   void ProgressConnect(size_t index);

@@ -238,7 +238,7 @@ bool JsSide::Place(const std::vector<uint32_t>& command) {
   if (!spilled_.empty()) return false;
   const int64_t place = Reserve(static_cast<uint32_t>(command.size()));
   if (place < 0) return false;
-  std::copy(command.begin(), command.end(), words_.begin() + place);
+  std::copy(command.begin(), command.end(), words_.data() + place);
   return true;
 }
 
@@ -266,7 +266,7 @@ void JsSide::Publish() {
   while (!spilled_.empty()) {
     const int64_t place = Reserve(static_cast<uint32_t>(spilled_.front().size()));
     if (place < 0) break;
-    std::copy(spilled_.front().begin(), spilled_.front().end(), words_.begin() + place);
+    std::copy(spilled_.front().begin(), spilled_.front().end(), words_.data() + place);
     spilled_.pop_front();
   }
   Control(ControlWord::kCommandHead).store(command_head_, std::memory_order_seq_cst);

@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
 #include <map>
@@ -37,6 +38,21 @@ class Doorbell {
   std::mutex mutex_;
   std::condition_variable condition_;
   bool rung_ = false;
+};
+
+// Zeroed memory that costs nothing until it is touched, as an ArrayBuffer's.
+template <typename T>
+class ZeroedArray {
+ public:
+  explicit ZeroedArray(size_t count) : data_(static_cast<T*>(std::calloc(count, sizeof(T)))) {}
+  T* data() const { return data_.get(); }
+  T& operator[](size_t index) const { return data_.get()[index]; }
+
+ private:
+  struct Free {
+    void operator()(T* data) const { std::free(data); }
+  };
+  std::unique_ptr<T, Free> data_;
 };
 
 // A connection as JavaScript knows it.
@@ -123,7 +139,7 @@ class JsSide {
   JsConnection* AtSlot(uint32_t slot) const;
   uint32_t Progress(const JsConnection& connection) const { return progress_[connection.slot]; }
   std::atomic_ref<uint32_t> Control(ControlWord word) const {
-    return std::atomic_ref<uint32_t>(const_cast<uint32_t&>(control_[static_cast<uint32_t>(word)]));
+    return std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(word)]);
   }
 
  private:
@@ -147,11 +163,11 @@ class JsSide {
   void Wrap(uint32_t place);
 
   const uint32_t reactor_;
-  std::vector<uint32_t> control_ = std::vector<uint32_t>(static_cast<size_t>(ControlWord::kWords));
-  std::vector<Descriptor> descriptors_ = std::vector<Descriptor>(kEventDescriptors);
-  std::vector<uint8_t> bytes_ = std::vector<uint8_t>(kEventBytes);
-  std::vector<uint32_t> words_ = std::vector<uint32_t>(kCommandWords);
-  std::vector<uint32_t> progress_ = std::vector<uint32_t>(kSlots);
+  const ZeroedArray<uint32_t> control_{static_cast<size_t>(ControlWord::kWords)};
+  const ZeroedArray<Descriptor> descriptors_{kEventDescriptors};
+  const ZeroedArray<uint8_t> bytes_{kEventBytes};
+  const ZeroedArray<uint32_t> words_{kCommandWords};
+  const ZeroedArray<uint32_t> progress_{kSlots};
   uint32_t tail_ = 0;
   uint32_t position_ = 0;
   uint32_t command_head_ = 0;
