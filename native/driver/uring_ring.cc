@@ -39,7 +39,8 @@ int DeniedByEnvironment() {
 constexpr uint8_t kOperations[] = {IORING_OP_ACCEPT,  IORING_OP_CONNECT,  IORING_OP_RECV,        IORING_OP_SEND,
                                    IORING_OP_SENDMSG, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
 constexpr uint8_t kOperationFlags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-constexpr uint8_t kRegistrations[] = {IORING_UNREGISTER_RING_FDS};
+// Buffers: receives in blocks begin when the first connection asks for them.
+constexpr uint8_t kRegistrations[] = {IORING_UNREGISTER_RING_FDS, IORING_REGISTER_PBUF_RING};
 
 uint32_t FlagsOf(UringMode mode) {
   constexpr uint32_t kAlways = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
