@@ -91,7 +91,7 @@ TEST_CASE("nothing but buffers can be registered, and the restrictions cannot be
   if (!OpenRestricted(ring, UringMode::kOwnThread)) return;
   int fd = STDIN_FILENO;
   // Only buffers, which begin when the first connection asks for blocks.
-  CHECK_EQ(ring.Register(IORING_REGISTER_PBUF_RING, nullptr, 1), -EFAULT);
+  CHECK_EQ(ring.Register(IORING_REGISTER_PBUF_RING, nullptr, 1), -EINVAL);
   CHECK_EQ(ring.Register(IORING_REGISTER_FILES, &fd, 1), -EACCES);
   io_uring_restriction all{};
   all.opcode = IORING_RESTRICTION_SQE_OP;
