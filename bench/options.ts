@@ -32,7 +32,7 @@ export interface BenchOptions {
   readonly nativeDirectory: string;
 }
 
-const WHOLE = { rounds: '5', seconds: '0.6', warmupSeconds: 0.2 };
+const WHOLE = { rounds: '5', seconds: '0.5', warmupSeconds: 0.2 };
 const QUICK = { rounds: '1', seconds: '0.3', warmupSeconds: 0.15 };
 const CHECK = { rounds: '3', seconds: '0.35', warmupSeconds: 0.1 };
 
@@ -47,7 +47,7 @@ Measures Ringway beside what one would use instead: CPU time per message, throug
                       a size may be a mix with weights, 50x1x64:90,4096:10
   --only PARTS        of ${PARTS.join(',')} (default all)
   --rounds N          interleaved rounds; tables show medians (default 5)
-  --seconds T         measured time of each server in each case and round (default 0.6)
+  --seconds T         measured time of each server in each case and round (default 0.5)
   --backends KIND     behind the relays: ringway (ringway backend --echo, and node:net echo servers behind the TCP relays) or
                       native (the same light C++ server behind all) (default ringway)
   --idle N            connections of the memory rows (default 10000)

@@ -5,6 +5,7 @@
 import type { Bench } from './bench.js';
 import type { Behind, Case } from './cases.js';
 import { generatorShare, type LoadTimes, type Sample, serverCpu } from './load.js';
+import type { BenchOptions } from './options.js';
 import { firstWarmUp, isMeasuredIn } from './plan.js';
 import { ROUTES } from './servers.js';
 import { describeShape, shape } from './shape.js';
@@ -19,6 +20,9 @@ export interface Series {
 
 /** Many messages in little time: what warms a server up most. */
 const WARM_UP_SHAPE = shape(100, 16, 64);
+
+/** What streams, cancels and short connections run through was not part of that. */
+const COLD_WARM_UP_SECONDS = 1;
 
 export async function runRounds(bench: Bench, cases: readonly Case[], pool: SubjectPool): Promise<Series[]> {
   const subjects = await startAll(bench, cases, pool);
@@ -37,13 +41,18 @@ export async function runRounds(bench: Bench, cases: readonly Case[], pool: Subj
         const cell = `${one.name} ${name}`;
         if (subject === undefined || into === undefined || failed.has(cell) || !isMeasuredIn(round, one, name))
           continue;
-        const sample = await measureOnce(bench, subject, one, bench.options);
+        const sample = await measureOnce(bench, subject, one, timesOf(round, one, bench.options));
         if (sample === undefined) failed.add(cell);
         else into.samples.push(sample);
       }
     }
   }
   return series.filter(({ samples }) => samples.length > 0);
+}
+
+function timesOf(round: number, { shape: { mode } }: Case, { seconds, warmupSeconds, quick }: BenchOptions): LoadTimes {
+  const cold = round === 1 && mode !== 'request' && !quick;
+  return { seconds, warmupSeconds: cold ? COLD_WARM_UP_SECONDS : warmupSeconds };
 }
 
 async function startAll(bench: Bench, cases: readonly Case[], pool: SubjectPool): Promise<Map<string, Subject>> {
