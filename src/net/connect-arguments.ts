@@ -3,10 +3,13 @@ import { ADDRCONFIG, type LookupAddress } from 'node:dns';
 import { getDefaultAutoSelectFamily, getDefaultAutoSelectFamilyAttemptTimeout, isIP } from 'node:net';
 import type { Options } from './arguments.js';
 import { invalidType, nodeError, shown } from './errors.js';
-import { checkBoolean, checkFunction, checkInt32, checkNumber, checkPort } from './validate.js';
+import { checkBoolean, checkFunction, checkInt32, checkNumber, checkPort, checkString } from './validate.js';
 
 /** Node waits at least so long before it tries the next address. */
 const SHORTEST_ATTEMPT_MS = 10;
+
+/** Node 20 hands what is no string on to the resolver. */
+const CHECKS_HOST = Number.parseInt(process.versions.node, 10) >= 22;
 
 export type Lookup = (
   host: string,
@@ -32,6 +35,8 @@ export interface LookupRequest {
 
 export function checkTarget(options: Options): ConnectTarget {
   const { localAddress, localPort, port } = options;
+  const host = options.host || 'localhost';
+  if (CHECKS_HOST) checkString('options.host', host);
   if (localAddress && !isIP(localAddress as string)) {
     throw nodeError(TypeError, 'ERR_INVALID_IP_ADDRESS', `Invalid IP address: ${shown(localAddress)}`);
   }
@@ -49,7 +54,7 @@ export function checkTarget(options: Options): ConnectTarget {
   if (attemptTimeoutMs != null) checkInt32('options.autoSelectFamilyAttemptTimeout', attemptTimeoutMs, 1);
   else attemptTimeoutMs = getDefaultAutoSelectFamilyAttemptTimeout();
   return {
-    host: (options.host as string) || 'localhost',
+    host: host as string,
     port: Number(port) | 0,
     localAddress: (localAddress as string) || undefined,
     localPort: (localPort as number) || undefined,

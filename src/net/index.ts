@@ -48,6 +48,8 @@ export const _setSimultaneousAccepts: unknown = inside._setSimultaneousAccepts;
 
 /** Addresses that are let in or kept out: Node's. */
 export const BlockList: typeof nodeNet.BlockList = nodeNet.BlockList;
+/** Of Node 24: a bound handle. It is Node's, and no server of this module listens on one. */
+export const BoundSocket: unknown = inside.BoundSocket;
 /** An address with its family, port and flow label: Node's. */
 export const SocketAddress: typeof nodeNet.SocketAddress = nodeNet.SocketAddress;
 /** Whether `connect` tries both families where a name has both. */

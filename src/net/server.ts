@@ -229,10 +229,13 @@ function listenOn(target: ListenTarget, inbox: Inbox): Listener {
   }
 }
 
+/** libuv adds to what the mask left; from 1.51 at the latest (1.46 is Node 20's) it sets just what was asked for. */
+const ADDS_TO_MODE = Number(process.versions.uv.split('.')[1]) <= 46;
+
 function openToAll({ path, readableAll, writableAll }: ListenTarget): void {
   if (path === undefined) return;
-  const { mode } = statSync(path);
-  chmodSync(path, (mode & 0o777) | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0));
+  const before = ADDS_TO_MODE ? statSync(path).mode & 0o777 : 0;
+  chmodSync(path, before | (readableAll ? 0o444 : 0) | (writableAll ? 0o222 : 0));
 }
 
 /** Node names the address it tried last. */
