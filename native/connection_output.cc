@@ -141,6 +141,8 @@ bool Connection::AccountBuffered() {
   buffered_accounted_ = accounted;
   const int64_t total = options_->accounts->buffered_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
   if (delta < 0 || total <= static_cast<int64_t>(options_->accounts->max_buffered_bytes)) return true;
+  // Who takes what it gets does not pay for those who filled the engine.
+  if (out_.size() <= options_->high_water_mark) return true;
   reactor_.counters().Add(Counter::kMemoryFull);
   Abort(CloseReason::kMemoryFull);
   return false;

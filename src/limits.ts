@@ -20,6 +20,11 @@ export const LIMITS = {
     why: 'about 10 s of work at 10,000/s; what waits longer times out anyway',
   },
   maxQueuedBytes: { value: 268_435_456, unit: 'bytes', why: 'payloads waiting for a backend, of all clients' },
+  maxKeptBytes: {
+    value: 536_870_912,
+    unit: 'bytes',
+    why: 'memory that waiting and repeatable payloads and answers hold in all; a small one may hold the 16 KB it was copied with',
+  },
   maxPipelined: {
     value: 1_024,
     unit: 'tasks',

@@ -507,7 +507,8 @@ export class PortableConnection implements Connection, Timed {
     host.bufferedBytes += bytes;
     if (host.delivering !== this) this.#needFlush();
     const waiting = this.bytesQueued - this.#handed;
-    if (waiting <= this.#options.highWaterMark && host.bufferedBytes <= host.maxEngineBytes) return true;
+    // Who takes what it gets does not pay for those who filled the engine.
+    if (waiting <= this.#options.highWaterMark) return true;
     return this.#aboveWatermark(waiting);
   }
 
@@ -522,7 +523,7 @@ export class PortableConnection implements Connection, Timed {
       this.abort('send-buffer-full', message);
       return false;
     }
-    if (host.bufferedBytes > host.maxEngineBytes) {
+    if (waiting > this.#options.highWaterMark && host.bufferedBytes > host.maxEngineBytes) {
       const message = `${host.bufferedBytes} bytes waited to be sent in the whole engine, maxEngineBytes is ${host.maxEngineBytes}`;
       this.abort('memory-full', message);
       return false;

@@ -5,6 +5,8 @@
 import { NO_PLACE, Places } from './places.js';
 
 export class KeptBytes {
+  /** Memory of all slabs that are held, whatever part of them is used. */
+  bytes = 0;
   readonly #slabs = new Places<Uint8Array>();
   readonly #users: number[] = [];
   /** The one held last: most probably the next one too. */
@@ -29,6 +31,7 @@ export class KeptBytes {
 
   drop(place: number): void {
     if (--this.#users[place] > 0) return;
+    this.bytes -= this.#slabs.at(place)!.length;
     this.#slabs.remove(place);
     if (place === this.#newestPlace) this.#newest = undefined;
   }
@@ -37,6 +40,7 @@ export class KeptBytes {
     const place = this.#slabs.add(bytes);
     if (place === this.#users.length) this.#users.push(0);
     this.#users[place] = 0;
+    this.bytes += bytes.length;
     this.#newest = bytes;
     this.#newestPlace = place;
   }

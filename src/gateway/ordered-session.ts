@@ -124,7 +124,8 @@ export class OrderedSession extends Session {
 
   #hold(length: number): void {
     this.#heldBytes += length + HELD_OVERHEAD_BYTES;
-    if (this.#heldBytes > limits.maxHeldBytes) {
+    const allHold = this.context.relay.table.kept.bytes;
+    if (this.#heldBytes > limits.maxHeldBytes || allHold > limits.maxKeptBytes) {
       this.dismiss('response-buffer-full', `answers of ${this.#heldBytes} bytes wait for their turn`);
     }
   }

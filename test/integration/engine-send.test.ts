@@ -164,6 +164,29 @@ describeEngines('engine: its own bounds', (_driver, run) => {
     await turnUntil(() => fixture.engine.counters().memory_full > 0);
   });
 
+  test('maxEngineBytes: who holds no more than highWaterMark does not pay for those who filled it', async () => {
+    const handler = new Recorder();
+    const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+    for (let i = 0; i < 4; i++) await fixture.peer(listener, { paused: true });
+    await handler.connection(3);
+    const wide = { port: 0, framing: lengthFraming, highWaterMark: 1_048_576 };
+    const modest = await fixture.peer(await fixture.engine.listen(wide, handler));
+    const spared = await handler.connection(4);
+    const greedy = handler.opened.slice(0, 4);
+    const part = MEGABYTE.subarray(0, 65_536);
+    const waiting = () => greedy.reduce((sum, { bufferedAmount }) => sum + bufferedAmount, 0);
+    for (let turn = 0; turn < 1_000 && waiting() < 8_388_608 - 100_000; turn++) {
+      const [least] = [...greedy].sort((one, other) => one.bufferedAmount - other.bufferedAmount);
+      least.send(part);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(handler.closed).toEqual([]);
+    // In one turn, before the kernel takes any of it.
+    for (let i = 0; i < 10; i++) spared.send(part);
+    expect((await modest.bytes(655_360)).length).toBe(655_360);
+    expect(handler.closed.filter(({ connection }) => connection === spared)).toEqual([]);
+  });
+
   test('maxPartialBytes closes with memory-full; what a peer declares costs nothing', async () => {
     const handler = new Recorder();
     const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);

@@ -52,6 +52,34 @@ describe('links', () => {
     expect(stateOf(world)).toBe('up');
   });
 
+  test('settledLinkMs: only a link that lived so long starts the pauses afresh', async () => {
+    const world = await GatewayWorld.start();
+    const lose = (afterMs: number): number => {
+      world.engine.advance(afterMs);
+      world.server().peers.at(-1)!.rst();
+      world.engine.settle();
+      const pauseMs = world.logs.findLast(({ event }) => event === 'link.lost')!.fields.retryInMs as number;
+      world.engine.advance(pauseMs + limits.tickMs);
+      return pauseMs;
+    };
+    lose(10);
+    lose(10);
+    expect(lose(10)).toBeGreaterThanOrEqual(limits.reconnectMinMs * 2);
+    expect(lose(limits.settledLinkMs)).toBeLessThanOrEqual(limits.reconnectMinMs);
+  });
+
+  test('maxAbandonedIds: a link with more requests that were given up and never answered is replaced', async () => {
+    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 20_000, deadlineMs: 100 }] });
+    const client = world.client();
+    world.send(client, ...Array.from({ length: limits.maxAbandonedIds }, (_, id) => ({ id })));
+    world.engine.advance(1_000);
+    expect(world.server().peers).toHaveLength(1);
+    world.send(client, { id: 99_999 });
+    world.engine.advance(1_000);
+    expect(world.server().peers).toHaveLength(2);
+    expect(world.server().peers[0].gone).toBe(true);
+  });
+
   test('long frames travel on a link of their own, and small ones do not wait for it', async () => {
     const world = await GatewayWorld.start();
     const client = world.client();

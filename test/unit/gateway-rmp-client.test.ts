@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import { encodeHello, parseHello } from '../../src/protocol/hello.js';
 import { encodeMeta, parseMeta } from '../../src/protocol/meta.js';
+import { limits } from '../../src/limits.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { encodeFrame, GatewayWorld, PORT, takeFrames } from '../support/gateway-world.js';
 
@@ -263,6 +264,24 @@ describe('rmp client', () => {
     const frames = takeFrames(slow);
     expect(frames.at(-1)).toMatchObject({ arg: Status.RESOURCE_EXHAUSTED, flags: 0 });
     expect(frames.length).toBeLessThan(10);
+  });
+
+  test('maxQueuedBytes: payloads that wait are bounded together', async () => {
+    const world = await GatewayWorld.start({ down: true, listeners: [{ maxQueuedPerClient: 100 }] });
+    const client = world.client();
+    const payload = Buffer.alloc(limits.maxQueuedBytes / 16);
+    for (let id = 1; id <= 17; id++) world.send(client, { id, payload });
+    expect(world.stats).toMatchObject({ queued: 16, outcomes: { refused: 1 } });
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 17, arg: Status.RESOURCE_EXHAUSTED })]);
+  });
+
+  test('maxKeptBytes: so is the memory that they hold, however small they are', async () => {
+    const world = await GatewayWorld.start({ down: true, listeners: [{ maxQueuedPerClient: 100 }] });
+    world.engine.keep = () => ({ bytes: new Uint8Array(limits.maxKeptBytes / 8), start: 0 });
+    const client = world.client();
+    for (let id = 1; id <= 9; id++) world.send(client, { id, payload: 'x' });
+    expect(world.stats).toMatchObject({ queued: 8, outcomes: { refused: 1 } });
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 9, arg: Status.RESOURCE_EXHAUSTED })]);
   });
 
   test('a full queue refuses at once with RESOURCE_EXHAUSTED, not executed', async () => {

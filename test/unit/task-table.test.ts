@@ -375,6 +375,7 @@ describe('places and kept bytes', () => {
         }
         for (const { slot } of model) table.release(slot);
         for (let place = 0; place < steps.length; place++) expect(table.kept.at(place)).toBeUndefined();
+        expect(table.kept.bytes).toBe(0);
       }),
     );
   });
