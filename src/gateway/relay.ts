@@ -408,8 +408,8 @@ export class Relay implements LinkEvents {
 
   #hasRoom(owner: TaskOwner | undefined, length: number): boolean {
     if (owner !== undefined && owner.queuedTasks >= owner.maxQueuedTasks) return false;
-    if (this.queued >= this.#maxQueued || this.queuedBytes + length > limits.maxQueuedBytes) return false;
-    return this.table.kept.bytes < limits.maxKeptBytes;
+    if (this.table.kept.bytes >= limits.maxKeptBytes) return false;
+    return this.queued < this.#maxQueued && this.queuedBytes + length <= limits.maxQueuedBytes;
   }
 
   #wait(slot: number, queue: Waiting): void {
