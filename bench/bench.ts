@@ -24,6 +24,10 @@ export class Bench {
     this.#aborted = true;
   }
 
+  get isAborted(): boolean {
+    return this.#aborted;
+  }
+
   say(text: string): void {
     if (!this.#aborted) process.stderr.write(`${text}\n`);
   }

@@ -28,7 +28,8 @@ async function main(): Promise<number> {
   const bench = new Bench(options, servers, load);
   const interrupted = endOnSignal(bench, group);
   try {
-    return await Promise.race([perform(bench, group, options), interrupted]);
+    const status = await Promise.race([perform(bench, group, options), interrupted]);
+    return bench.isAborted ? await interrupted : status;
   } finally {
     await group.close();
     servers.removeFiles();
@@ -42,6 +43,8 @@ async function perform(bench: Bench, group: ProcessGroup, options: BenchOptions)
   const minutes = estimateSeconds(options) / 60;
   bench.say(`this takes about ${minutes < 1 ? `${Math.ceil(60 * minutes)} s` : `${minutes.toFixed(1)} minutes`}`);
   const results = await measure(bench, group, describeMachine());
+  // Half a run is no result; the signal's own status is on its way.
+  if (bench.isAborted) return 1;
   print(`\n${renderAll(results)}\n`);
   print(
     `${saveResults(results)
