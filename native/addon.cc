@@ -4,6 +4,7 @@
 #include <node_api.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <iterator>
@@ -74,6 +75,14 @@ void SetAddress(napi_env env, napi_value object, const sockaddr_storage& address
   values::Set(env, object, "port", values::Make(env, PortOf(address)));
 }
 
+// Of a bound unix socket; an abstract one's begins with NUL.
+std::string PathOf(const SocketAddress& address) {
+  const auto& local = reinterpret_cast<const sockaddr_un&>(address.storage);
+  const size_t length = address.length - std::min<size_t>(address.length, offsetof(sockaddr_un, sun_path));
+  if (length > 0 && local.sun_path[0] == '\0') return std::string(local.sun_path, length);
+  return std::string(local.sun_path, ::strnlen(local.sun_path, length));
+}
+
 FramingOptions ParseFraming(napi_env env, napi_value value) {
   FramingOptions framing;
   framing.format = static_cast<FramingFormat>(values::Unsigned(env, value, "format"));
@@ -89,6 +98,7 @@ FramingOptions ParseFraming(napi_env env, napi_value value) {
   framing.strip_delimiter = values::Boolean(env, value, "stripDelimiter");
   framing.strip_carriage_return = values::Boolean(env, value, "stripCarriageReturn");
   framing.accept_unterminated = values::Boolean(env, value, "acceptUnterminated");
+  framing.hold = values::Boolean(env, value, "hold");
   return framing;
 }
 
@@ -130,7 +140,8 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
   const napi_value options = arguments.at[1];
   ListenRequest request;
-  if (!ParseAddress(env, options, &request.address)) return values::Make(env, -EINVAL);
+  request.fd = static_cast<int>(values::Signed(env, options, "fd"));
+  if (request.fd < 0 && !ParseAddress(env, options, &request.address)) return values::Make(env, -EINVAL);
   request.backlog = static_cast<int>(values::Unsigned(env, options, "backlog"));
   request.reuse_port = values::Boolean(env, options, "reusePort");
   request.ipv6_only = values::Boolean(env, options, "ipv6Only");
@@ -144,8 +155,29 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   if (error < 0) return values::Make(env, error);
   napi_value result = values::MakeObject(env);
   values::Set(env, result, "id", values::Make(env, id));
+  if (bound.storage.ss_family == AF_UNIX) values::Set(env, result, "path", values::Make(env, PathOf(bound)));
   SetAddress(env, result, bound.storage);
   return result;
+}
+
+// adopt(engine, fd, options, token) -> the reactor's index | negative errno
+napi_value Adopt(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  uint32_t reactor = 0;
+  const int error =
+      EngineOf(env, arguments.at[0])
+          .group()
+          .Adopt(static_cast<int>(values::Number(env, arguments.at[1])), ParseConnectionOptions(env, arguments.at[2]),
+                 static_cast<uint32_t>(values::Number(env, arguments.at[3])), &reactor);
+  return error < 0 ? values::Make(env, error) : values::Make(env, reactor);
+}
+
+// setFraming(engine, reactor, slot, generation, framing)
+napi_value ChangeFraming(napi_env env, napi_callback_info info) {
+  const Arguments<5> arguments(env, info);
+  const auto word = [&](size_t i) { return static_cast<uint32_t>(values::Number(env, arguments.at[i])); };
+  EngineOf(env, arguments.at[0]).group().SetFraming(word(1), word(2), word(3), ParseFraming(env, arguments.at[4]));
+  return values::Undefined(env);
 }
 
 // connect(engine, options, token) -> the reactor's index | negative errno
@@ -385,6 +417,8 @@ napi_value Init(napi_env env, napi_value exports) {
       {"createEngine", CreateEngine},
       {"listen", Listen},
       {"connect", Connect},
+      {"adopt", Adopt},
+      {"setFraming", ChangeFraming},
       {"abandonConnect", AbandonConnect},
       {"localAddress", LocalAddress},
       {"bytesReceived", BytesReceived},

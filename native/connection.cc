@@ -23,6 +23,7 @@ Connection::Connection(Reactor& reactor, Fd fd, std::shared_ptr<const Connection
       in_(reactor.pool()),
       out_(reactor.pool()) {
   raw_ = options_->framing.format == FramingFormat::kRaw;
+  frame_limit_ = options_->framing.max_frame_length;
   reactor_.Register(*this);
   last_active_ms_ = reactor_.now_ms();
 }
@@ -48,19 +49,31 @@ void Connection::Adopt(Reactor& reactor, Fd fd, std::shared_ptr<const Connection
   connection->Open();
 }
 
+void Connection::TakeOver(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, uint32_t token) {
+  if (!reactor.HasFreeSlot()) return RefuseOutgoing(reactor, token);
+  auto* connection = new Connection(reactor, std::move(fd), std::move(options), {}, token);
+  if (connection->options_->no_delay) SetNoDelay(connection->fd_.Get(), true);
+  if (const auto idle = static_cast<int>(connection->options_->keep_alive_ms / 1000); idle > 0) {
+    SetKeepAlive(connection->fd_.Get(), true, idle);
+  }
+  reactor.counters().Add(Counter::kAdopted);
+  connection->Open();
+}
+
+void Connection::RefuseOutgoing(Reactor& reactor, uint32_t token) {
+  reactor.counters().Add(Counter::kConnectErrors);
+  reactor.connections().fetch_sub(1, std::memory_order_relaxed);
+  CloseEvent event = {};
+  event.reason = static_cast<uint32_t>(CloseReason::kConnectFailed);
+  event.error = ENOBUFS;
+  event.call = static_cast<uint32_t>(SystemCall::kConnect);
+  event.token = token;
+  reactor.events().Push(EventKind::kClose, 0, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+}
+
 void Connection::Connect(Reactor& reactor, const sockaddr_storage& address, socklen_t length,
                          std::shared_ptr<const ConnectionOptions> options, uint32_t token) {
-  if (!reactor.HasFreeSlot()) {
-    reactor.counters().Add(Counter::kConnectErrors);
-    reactor.connections().fetch_sub(1, std::memory_order_relaxed);
-    CloseEvent event = {};
-    event.reason = static_cast<uint32_t>(CloseReason::kConnectFailed);
-    event.error = ENOBUFS;
-    event.call = static_cast<uint32_t>(SystemCall::kConnect);
-    event.token = token;
-    reactor.events().Push(EventKind::kClose, 0, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
-    return;
-  }
+  if (!reactor.HasFreeSlot()) return RefuseOutgoing(reactor, token);
   Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int error = fd.Valid() ? 0 : errno;
   auto* connection = new Connection(reactor, std::move(fd), std::move(options), {}, token);
@@ -156,6 +169,9 @@ void Connection::OnCompletion(Completion& completion) {
         return FinishIfOver();
       }
       if (OnSent(completion.result)) StartSend();
+      if (detaching_) [[unlikely]] {
+        DetachIfOver();
+      }
       return;
     case Op::kConnect:
       return OnConnected(completion.result);
@@ -217,6 +233,28 @@ void Connection::Shut(bool graceful) {
   }
 }
 
+// Everything that was read has been delivered, everything that was queued is sent, and nothing is in flight. Called
+// when any of that may have become true.
+void Connection::DetachIfOver() {
+  if (state_ != State::kOpen || HasOperations() || blocked_ || !out_.empty()) return;
+  if (!in_.empty()) {
+    // Bytes of an incomplete frame cannot be put back.
+    detaching_ = false;
+    paused_ = paused_before_;
+    TellDetached(-1);
+    return UpdateReceive();
+  }
+  reactor_.descriptors().Leave(slot());
+  reactor_.driver().Forget(fd_.Get());
+  TellDetached(fd_.Release());
+  Fail(CloseReason::kDetached);
+}
+
+void Connection::TellDetached(int fd) {
+  const DetachedEvent event{fd, static_cast<uint32_t>(in_.size())};
+  reactor_.events().Push(EventKind::kDetached, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+}
+
 void Connection::End() {
   state_ = State::kEnding;
   reactor_.wheel().Cancel(*this);
@@ -248,8 +286,8 @@ void Connection::PushCloseEvent() {
       .sent_high = High(bytes_sent_),
       .declared_low = Low(declared_),
       .declared_high = High(declared_),
-      .limit_low = Low(options_->framing.max_frame_length),
-      .limit_high = High(options_->framing.max_frame_length),
+      .limit_low = Low(frame_limit_),
+      .limit_high = High(frame_limit_),
       .token = token_,
       .opened = opened_,
       .call = static_cast<uint32_t>(call_),
@@ -314,7 +352,7 @@ void Connection::OnTimer(uint64_t now_ms) {
     if (options_->partial_frame_timeout_ms > 0 && partial_since_ms_ > 0 && now_ms >= PartialDeadline()) {
       reactor_.counters().Add(Counter::kPartialFrameTimeouts);
       Fault(CloseReason::kPartialFrameTimeout);
-    } else if (paused_ || blocked_) {
+    } else if (paused_ || blocked_ || held_) {
       last_active_ms_ = now_ms;  // we did not read: nothing is held against the peer
     } else if (options_->idle_timeout_ms > 0 && now_ms >= last_active_ms_ + options_->idle_timeout_ms) {
       // JavaScript answers with a close, or keeps it for another such time.

@@ -32,12 +32,16 @@ class Connection final : public OperationOwner {
   static void Connect(Reactor& reactor, const sockaddr_storage& address, socklen_t length,
                       std::shared_ptr<const ConnectionOptions> options, uint32_t token);
 
+  // An open one that somebody else has connected.
+  static void TakeOver(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, uint32_t token);
+
   void OnCompletion(Completion& completion) override;
   void OnTimer(uint64_t now_ms) override;
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
   void OnAbandoned(uint32_t token) override;
+  void SetFraming(const FramingOptions& framing) override;
   void Shut(bool graceful) override;
 
  private:
@@ -92,6 +96,9 @@ class Connection final : public OperationOwner {
   void Fail(CloseReason reason, int error = 0, SystemCall call = SystemCall::kNone);
   void Abort(CloseReason reason);
   void Destroy(CloseReason reason);
+  static void RefuseOutgoing(Reactor& reactor, uint32_t token);
+  void DetachIfOver();
+  void TellDetached(int fd);
   void SendAtOnce();
   void End();
   void FinishIfOver();
@@ -120,10 +127,13 @@ class Connection final : public OperationOwner {
   bool end_told_ : 1 = false;          // JavaScript was told of it
   bool fin_wanted_ : 1 = false;        // FIN follows when the queue is empty
   bool fin_sent_ : 1 = false;
-  bool want_drain_ : 1 = false;  // JavaScript waits for the low watermark
-  bool finished_ : 1 = false;    // JavaScript was told of the end; only the memory is left
-  bool raw_ : 1 = false;         // nothing is framed: what is received is passed on as it came
-  bool destroyed_ : 1 = false;   // what is queued gets one last try when nothing is in flight any more
+  bool want_drain_ : 1 = false;     // JavaScript waits for the low watermark
+  bool finished_ : 1 = false;       // JavaScript was told of the end; only the memory is left
+  bool raw_ : 1 = false;            // nothing is framed: what is received is passed on as it came
+  bool held_ : 1 = false;           // the last frame ended with a hold: SetFraming goes on
+  bool paused_before_ : 1 = false;  // …detaching
+  bool detaching_ : 1 = false;      // the descriptor is given back when nothing is in flight and nothing waits
+  bool destroyed_ : 1 = false;      // what is queued gets one last try when nothing is in flight any more
   SystemCall call_ = SystemCall::kNone;
 
   uint32_t token_;
@@ -142,6 +152,7 @@ class Connection final : public OperationOwner {
   uint64_t bytes_sent_ = 0;
   std::atomic<uint64_t> bytes_received_{0};  // any thread may read
   uint64_t declared_ = 0;
+  uint64_t frame_limit_ = 0;
   uint32_t lingered_bytes_ = 0;
   Admission::Ticket ticket_;
   std::shared_ptr<const ConnectionOptions> options_;

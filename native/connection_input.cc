@@ -27,6 +27,7 @@ void Connection::OnReceived(Completion& completion) {
          SystemCall::kRead);
   }
   if (state_ == State::kEnding) return FinishIfOver();
+  if (detaching_) return reactor_.MarkDirty(*this);
   // Armed again in Flush, when the receive buffers of this turn are back with the driver.
   if (!receive_armed_ && ReceiveWanted()) reactor_.MarkDirty(*this);
 }
@@ -42,7 +43,7 @@ void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& compl
     if (lingered_bytes_ > limits::linger_bytes) End();
     return;
   }
-  if (paused_ || blocked_) {
+  if (paused_ || blocked_ || held_) {
     if (!Keep(bytes, 0)) return;
     AccountPartial();
     UpdateReceive();
@@ -55,7 +56,7 @@ void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& compl
 void Connection::OnPeerFin() {
   if (peer_fin_) return;
   peer_fin_ = true;
-  if (state_ == State::kOpen && !paused_ && !blocked_ && !faulted_) FinishInput();
+  if (state_ == State::kOpen && !paused_ && !blocked_ && !held_ && !faulted_) FinishInput();
   if (state_ == State::kLingering) End();
 }
 
@@ -81,11 +82,12 @@ void Connection::Resume() {
   if (state_ != State::kOpen || paused_ || faulted_) return;
   blocked_ = false;
   Feed({});
-  if (state_ == State::kOpen && !blocked_ && peer_fin_ && !end_told_) FinishInput();
+  if (state_ == State::kOpen && !blocked_ && !held_ && peer_fin_ && !end_told_) FinishInput();
+  if (detaching_) DetachIfOver();
 }
 
 void Connection::Feed(std::span<const uint8_t> bytes) {
-  while (state_ == State::kOpen && !blocked_ && !faulted_) {
+  while (state_ == State::kOpen && !blocked_ && !held_ && !faulted_) {
     if (in_.empty()) {
       bytes = FeedInPlace(bytes);
       if (!bytes.empty() && !Keep(bytes, partial_frame_bytes_)) return;
@@ -102,8 +104,8 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
     if (!FeedPartial() && bytes.empty()) break;
   }
   if (state_ != State::kOpen || faulted_) return;
-  if (blocked_ && !bytes.empty() && !Keep(bytes, 0)) return;
-  if (in_.empty() || blocked_) {
+  if ((blocked_ || held_) && !bytes.empty() && !Keep(bytes, 0)) return;
+  if (in_.empty() || blocked_ || held_) {
     partial_since_ms_ = 0;
   } else if (partial_since_ms_ == 0) {
     partial_since_ms_ = reactor_.now_ms();
@@ -126,7 +128,7 @@ void Connection::FeedRaw(std::span<const uint8_t> bytes, const Completion& compl
 
 // Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
 std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes) {
-  while (!bytes.empty() && MayDeliver()) {
+  while (!bytes.empty() && !held_ && MayDeliver()) {
     const FrameResult result = framer_->Next(bytes);
     const bool delivered = Accept(result, bytes.data());
     if (state_ != State::kOpen || faulted_) return {};
@@ -138,7 +140,7 @@ std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes)
 
 // One frame out of in_. False when it holds no whole frame, or may not deliver one now.
 bool Connection::FeedPartial() {
-  if (in_.size() < partial_needed_ || !MayDeliver()) return false;
+  if (held_ || in_.size() < partial_needed_ || !MayDeliver()) return false;
   const std::span<const uint8_t> bytes = in_.bytes();
   const FrameResult result = framer_->Next(bytes);
   if (result.status == FrameStatus::kFrame && result.length > limits::inline_frame_bytes) {
@@ -147,6 +149,7 @@ bool Connection::FeedPartial() {
       partial_needed_ = 1;
       partial_frame_bytes_ = 0;
       partial_since_ms_ = 0;
+      held_ = result.hold;
       PushLarge(block, base + result.offset, result.length);
       return true;
     }
@@ -164,6 +167,7 @@ bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
       DCHECK(result.offset + result.length <= result.consumed);
       partial_needed_ = 1;
       partial_frame_bytes_ = 0;
+      held_ = result.hold;
       if (result.length <= limits::inline_frame_bytes) {
         DeliverInline(bytes + result.offset, result.length);
       } else {
@@ -272,7 +276,7 @@ bool Connection::ReceiveWanted() const {
   if (peer_fin_) return false;
   switch (state_) {
     case State::kOpen:
-      return !paused_ && !(blocked_ && in_.size() >= kHoldBytes);
+      return !paused_ && !detaching_ && !((blocked_ || held_) && in_.size() >= kHoldBytes);
     case State::kFlushing:
     case State::kLingering:
       return true;
@@ -291,6 +295,21 @@ void Connection::UpdateReceive() {
     receive_stopping_ = true;
     reactor_.driver().StopReceive(Data(Op::kReceive), fd_.Get());
   }
+}
+
+// What was read and not framed yet is cut by the new framer, from its first byte on.
+void Connection::SetFraming(const FramingOptions& framing) {
+  if (state_ != State::kOpen || faulted_) return;
+  framer_ = MakeFramer(framing);
+  raw_ = framing.format == FramingFormat::kRaw;
+  frame_limit_ = framing.max_frame_length;
+  partial_needed_ = 1;
+  partial_frame_bytes_ = 0;
+  partial_since_ms_ = 0;
+  held_ = false;
+  if (paused_) return;
+  blocked_ = true;
+  reactor_.MarkReady(*this);
 }
 
 }  // namespace ringway

@@ -66,6 +66,18 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return Abort(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kDestroy:
       return Destroy(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
+    case CommandKind::kDetach:
+      if (state_ != State::kOpen || fin_wanted_) return;
+      detaching_ = true;
+      // What was read goes to its owner before the descriptor does.
+      paused_before_ = paused_;
+      paused_ = false;
+      UpdateReceive();
+      if (!in_.empty()) {
+        blocked_ = true;
+        reactor_.MarkReady(*this);
+      }
+      return reactor_.MarkDirty(*this);
     case CommandKind::kShutdown:
       if (state_ != State::kOpen || fin_wanted_) return;
       fin_wanted_ = true;
@@ -110,6 +122,9 @@ void Connection::Flush() {
     AccountBuffered();
   } else {
     StartSend();
+  }
+  if (detaching_) [[unlikely]] {
+    DetachIfOver();
   }
 }
 

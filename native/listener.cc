@@ -12,8 +12,9 @@ constexpr uint64_t kAcceptRetryMs = 100;
 }  // namespace
 
 Listener* Listener::Start(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Place place,
-                          Closed closed) {
-  auto* listener = new Listener(reactor, std::move(fd), std::move(options), std::move(place), std::move(closed));
+                          Closed closed, Ownership ownership) {
+  auto* listener =
+      new Listener(reactor, std::move(fd), std::move(options), std::move(place), std::move(closed), ownership);
   reactor.Register(*listener);
   listener->Arm();
   return listener;
@@ -64,7 +65,7 @@ void Listener::Close() {
   if (armed_) {
     // The descriptor stays until the driver lets go of it; its address is free at once, for whoever listens next.
     if (!shut_) AcceptWaiting();
-    ::shutdown(fd_.Get(), SHUT_RDWR);
+    if (ownership_ == Ownership::kOwn) ::shutdown(fd_.Get(), SHUT_RDWR);
     reactor_.driver().Cancel(Data(Op::kNone), fd_.Get());
   }
   FinishIfOver();

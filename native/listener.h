@@ -20,9 +20,12 @@ class Listener final : public OperationOwner {
   // Called once, when the socket is closed and nothing more will be placed.
   using Closed = std::function<void()>;
 
+  // Of the socket: ours alone, or somebody else may go on listening on it.
+  enum class Ownership : uint8_t { kOwn, kShared };
+
   // Registers itself and begins to accept.
   static Listener* Start(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Place place,
-                         Closed closed);
+                         Closed closed, Ownership ownership = Ownership::kOwn);
 
   // Accepts what the kernel already holds, then closes the socket.
   void Close();
@@ -32,12 +35,14 @@ class Listener final : public OperationOwner {
   void Shut(bool graceful) override;
 
  private:
-  Listener(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Place place, Closed closed)
+  Listener(Reactor& reactor, Fd fd, std::shared_ptr<const ConnectionOptions> options, Place place, Closed closed,
+           Ownership ownership)
       : reactor_(reactor),
         fd_(std::move(fd)),
         options_(std::move(options)),
         place_(std::move(place)),
-        closed_(std::move(closed)) {}
+        closed_(std::move(closed)),
+        ownership_(ownership) {}
 
   void Arm();
   void Admit(Fd fd);
@@ -49,6 +54,7 @@ class Listener final : public OperationOwner {
   std::shared_ptr<const ConnectionOptions> options_;
   Place place_;
   Closed closed_;
+  Ownership ownership_;
   bool armed_ = false;
   bool closing_ = false;
   bool shut_ = false;

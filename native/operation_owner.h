@@ -8,6 +8,7 @@
 #include "base/intrusive_list.h"
 #include "base/shared_layout.h"
 #include "driver/driver.h"
+#include "framer/framer.h"
 #include "timer/timing_wheel.h"
 
 namespace ringway {
@@ -27,6 +28,8 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once per turn after MarkReady: input that was left over for want of credit or room.
   virtual void Resume() {}
   virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
+  // From its next frame on it is cut so.
+  virtual void SetFraming(const FramingOptions&) {}
   // JavaScript no longer wants the outgoing connection that it called so.
   virtual void OnAbandoned(uint32_t /*token*/) {}
   // The engine closes: end everything, at once or (graceful) when what is queued has been sent, and unregister when the

@@ -260,6 +260,10 @@ void Reactor::MarkReady(OperationOwner& owner) {
   if (!static_cast<ListNode<ByReady>&>(owner).IsLinked()) ready_.PushBack(owner);
 }
 
+OperationOwner* Reactor::Find(uint32_t slot, uint32_t generation) const {
+  return slot < slots_.size() && slots_[slot].generation == generation ? slots_[slot].owner : nullptr;
+}
+
 void Reactor::Abandon(uint32_t token) {
   for (const Slot& slot : slots_) {
     if (slot.owner != nullptr) slot.owner->OnAbandoned(token);

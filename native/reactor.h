@@ -104,6 +104,8 @@ class Reactor {
   std::atomic<uint32_t>& connections() { return connections_; }
   // Any thread.
   DescriptorTable& descriptors() { return descriptors_; }
+  // nullptr: it is gone.
+  OperationOwner* Find(uint32_t slot, uint32_t generation) const;
   // The owner was given up before it was open; `token` is JavaScript's name for it.
   void Abandon(uint32_t token);
 

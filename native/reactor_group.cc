@@ -1,5 +1,6 @@
 #include "reactor_group.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/un.h>
@@ -35,6 +36,31 @@ int OpenListeningSocket(const ListenRequest& request, const ConnectionOptions& o
   if (::bind(fd.Get(), name, request.address.length) != 0) return -errno;
   if (::listen(fd.Get(), request.backlog) != 0) return -errno;
   *out = std::move(fd);
+  return 0;
+}
+
+int StreamSocketError(int fd) {
+  int type = 0;
+  socklen_t length = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return -errno;
+  return type == SOCK_STREAM ? 0 : -EINVAL;
+}
+
+// Never blocks, and does not go to child processes.
+int MakeOurs(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+    return -errno;
+  return 0;
+}
+
+int TakeListeningSocket(const ListenRequest& request, const ConnectionOptions& options, Fd* out) {
+  if (StreamSocketError(request.fd) < 0) return -EINVAL;  // as node:net has it, whatever was wrong
+  if (const int error = MakeOurs(request.fd); error < 0) return error;
+  if (::listen(request.fd, request.backlog) != 0) return -errno;
+  if (options.no_delay) SetNoDelay(request.fd, true);
+  if (const auto idle = static_cast<int>(options.keep_alive_ms / 1000); idle > 0) SetKeepAlive(request.fd, true, idle);
+  out->Reset(request.fd);
   return 0;
 }
 
@@ -84,10 +110,12 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
                          SocketAddress* bound) {
   ListenRequest actual = request;
   std::vector<Fd> sockets;
-  const size_t count = request.reuse_port && !external_loop_ ? reactors_.size() : 1;
+  const size_t count = request.reuse_port && !external_loop_ && request.fd < 0 ? reactors_.size() : 1;
   for (size_t i = 0; i < count; ++i) {
     Fd fd;
-    if (const int error = OpenListeningSocket(actual, *options, &fd); error < 0) return error;
+    const int error =
+        request.fd < 0 ? OpenListeningSocket(actual, *options, &fd) : TakeListeningSocket(request, *options, &fd);
+    if (error < 0) return error;
     // The others take the port that the first one got.
     actual.address.length = sizeof actual.address.storage;
     if (::getsockname(fd.Get(), reinterpret_cast<sockaddr*>(&actual.address.storage), &actual.address.length) != 0) {
@@ -98,18 +126,14 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   *id = next_listener_++;
   *bound = actual.address;
   auto entry = std::make_shared<ListenerEntry>();
-  if (actual.address.storage.ss_family == AF_UNIX) {
+  if (actual.address.storage.ss_family == AF_UNIX && request.fd < 0) {
     entry->path = reinterpret_cast<const sockaddr_un&>(actual.address.storage).sun_path;
   }
   entry->admission =
       std::make_shared<Admission>(request.max_connections, request.max_connections_per_ip, request.limit_loopback);
   entry->open = std::make_shared<std::atomic<uint32_t>>(static_cast<uint32_t>(count));
-  if (options->framing.format == FramingFormat::kRaw) {
-    options->credit_frames = static_cast<uint32_t>(limits::raw_credit_frames);
-    options->credit_bytes = static_cast<uint32_t>(limits::raw_credit_bytes);
-  }
+  Prepare(*options);
   options->listener = *id;
-  options->accounts = &accounts_;
   options->admission = entry->admission;
   listeners_.emplace(*id, entry);
   // All of them before the first letter: its reactor writes into its own place while we go on.
@@ -117,6 +141,7 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
   for (size_t i = 0; i < count; ++i) {
     // The letter owns the descriptor: a reactor that has stopped reads no mail.
     auto start = [this, entry, i, socket = std::make_shared<Fd>(std::move(sockets[i])), listener_id = *id,
+                  is_given = request.fd >= 0,
                   shared = std::shared_ptr<const ConnectionOptions>(options)](Reactor& reactor) {
       entry->sockets[i].second = Listener::Start(
           reactor, std::move(*socket), shared,
@@ -127,7 +152,8 @@ int ReactorGroup::Listen(const ListenRequest& request, std::shared_ptr<Connectio
             entry->sockets[i].second = nullptr;
             entry->RemoveFile();
             if (entry->open->fetch_sub(1) == 1) reactor.events().Push(EventKind::kListenerClosed, listener_id);
-          });
+          },
+          is_given ? Listener::Ownership::kShared : Listener::Ownership::kOwn);
     };
     reactors_[i]->Post(std::move(start));
   }
@@ -150,6 +176,36 @@ void ReactorGroup::CloseListener(uint32_t id) {
 uint32_t ReactorGroup::ListenerConnections(uint32_t id) const {
   const auto found = listeners_.find(id);
   return found == listeners_.end() ? 0 : found->second->admission->open();
+}
+
+void ReactorGroup::Prepare(ConnectionOptions& options) {
+  options.accounts = &accounts_;
+  if (options.framing.format != FramingFormat::kRaw) return;
+  options.credit_frames = static_cast<uint32_t>(limits::raw_credit_frames);
+  options.credit_bytes = static_cast<uint32_t>(limits::raw_credit_bytes);
+}
+
+int ReactorGroup::Adopt(int fd, std::shared_ptr<ConnectionOptions> options, uint32_t token, uint32_t* reactor) {
+  if (const int error = StreamSocketError(fd); error < 0) return error;
+  sockaddr_storage peer;
+  socklen_t length = sizeof peer;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) return -errno;
+  if (const int error = MakeOurs(fd); error < 0) return error;
+  Prepare(*options);
+  Reactor& there = LeastLoaded();
+  there.connections().fetch_add(1, std::memory_order_relaxed);
+  *reactor = there.index();
+  there.Post([socket = std::make_shared<Fd>(fd), token,
+              shared = std::shared_ptr<const ConnectionOptions>(std::move(options))](Reactor& self) {
+    Connection::TakeOver(self, std::move(*socket), shared, token);
+  });
+  return 0;
+}
+
+void ReactorGroup::SetFraming(uint32_t reactor, uint32_t slot, uint32_t generation, const FramingOptions& framing) {
+  reactors_[reactor]->Post([slot, generation, framing](Reactor& there) {
+    if (OperationOwner* owner = there.Find(slot, generation)) owner->SetFraming(framing);
+  });
 }
 
 uint32_t ReactorGroup::Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options,

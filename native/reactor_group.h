@@ -22,6 +22,7 @@
 namespace ringway {
 
 struct ListenRequest {
+  int fd = -1;  // a socket that somebody bound, and may still share; instead of an address
   SocketAddress address;
   int backlog = static_cast<int>(limits::backlog);
   bool reuse_port = false;
@@ -52,6 +53,9 @@ class ReactorGroup {
   uint32_t ListenerConnections(uint32_t id) const;
   // kOpen or kClose with this token follows, from the reactor whose index is returned.
   uint32_t Connect(const SocketAddress& address, std::shared_ptr<ConnectionOptions> options, uint32_t token);
+  // A connected stream socket. 0 or a negative errno, then the descriptor stays the caller's; kOpen follows.
+  int Adopt(int fd, std::shared_ptr<ConnectionOptions> options, uint32_t token, uint32_t* reactor);
+  void SetFraming(uint32_t reactor, uint32_t slot, uint32_t generation, const FramingOptions& framing);
   // Ends that connection if it is not open yet; its kClose follows.
   void Abandon(uint32_t reactor, uint32_t token);
 
@@ -76,6 +80,7 @@ class ReactorGroup {
 
   void Place(Reactor& here, Fd fd, const std::shared_ptr<const ConnectionOptions>& options, Admission::Ticket ticket);
   Reactor& LeastLoaded();
+  void Prepare(ConnectionOptions& options);
 
   EngineAccounts accounts_;
   std::vector<std::unique_ptr<Reactor>> reactors_;

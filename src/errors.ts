@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'ERR_RINGWAY_CONFIG'
   | 'ERR_ENGINE_UNAVAILABLE'
   | 'ERR_ENGINE_CLOSED'
+  | 'ERR_CANNOT_DETACH'
   | 'ERR_UNSUPPORTED'
   | 'ERR_FRAME_TOO_LONG'
   | 'ERR_INVALID_FRAME'
@@ -44,6 +45,7 @@ export const ERRORS = {
   // Engines.
   ERR_ENGINE_UNAVAILABLE: { message: 'the engine %s cannot run here: %s. %s' },
   ERR_ENGINE_CLOSED: { message: 'the engine is closed' },
+  ERR_CANNOT_DETACH: { message: 'the connection cannot be detached: %s' },
   ERR_UNSUPPORTED: { message: '%s is not supported: %s' },
 
   // Frames to be sent.

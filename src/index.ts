@@ -31,6 +31,7 @@ export type {
   EngineOptions,
   Handler,
   Kept,
+  ListenAddress,
   Listener,
   ListenOptions,
   SocketAddress,

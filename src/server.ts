@@ -49,7 +49,10 @@ interface FrameOptions extends Omit<ConnectionOptions, 'framing'> {
 /** Options of `createServer`. */
 export interface FrameServerOptions
   extends FrameOptions,
-    Pick<ListenOptions, 'backlog' | 'reusePort' | 'maxConnections' | 'maxConnectionsPerIp'> {}
+    Pick<ListenOptions, 'backlog' | 'reusePort' | 'ipv6Only' | 'maxConnections' | 'maxConnectionsPerIp'> {
+  /** Of a socket that somebody else has bound (systemd, a parent process), instead of an address; it is the server's then. */
+  readonly fd?: number;
+}
 
 /** Options of `connect`. */
 export interface FrameConnectOptions extends FrameOptions, Pick<ConnectOptions, 'connectTimeoutMs'> {}
@@ -62,6 +65,8 @@ export interface ServerAddressOptions {
   readonly port?: number;
   /** Of a unix socket, instead of host and port. */
   readonly path?: string;
+  /** Of a socket that somebody else has bound, instead of an address. */
+  readonly fd?: number;
 }
 
 /**
@@ -132,9 +137,11 @@ export class FrameServer {
       host: _host,
       port: _port,
       path: _path,
+      fd: _fd,
       ...limits
     } = this.#options;
-    const where = address.path === undefined ? await ipAddress(address) : { path: address.path };
+    const { fd, path } = address;
+    const where = fd !== undefined ? { fd } : path !== undefined ? { path } : await ipAddress(address);
     const options = { ...limits, ...where, framing: this.#framing } as ListenOptions;
     this.#listener = await this.engine.listen(options, this.#channel);
     return this.#listener.address;

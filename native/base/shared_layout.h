@@ -38,6 +38,7 @@ enum class EventKind : uint32_t {
   kListenerClosed = 8,  // connection: the listener's id
   kStopped = 9,         // the reactor has closed everything
   kFinish = 16,         // the FIN that was asked for has left
+  kDetached = 17,       // position: a DetachedEvent; kClose follows where it succeeded
   kFault = 10,          // position: a FaultEvent; the peer's input is over, JavaScript closes after its answers
 };
 
@@ -80,6 +81,11 @@ struct FaultEvent {
   uint32_t reason;
 };
 
+struct DetachedEvent {
+  int32_t fd;           // JavaScript's from now on; -1: it stays with the connection, which goes on
+  uint32_t held_bytes;  // of an incomplete frame, which is why
+};
+
 struct LargeFrameEvent {
   uint32_t block_low;  // a Block*, with a reference that is JavaScript's from now on
   uint32_t block_high;
@@ -99,6 +105,7 @@ enum class CommandKind : uint32_t {
   kWantDrain = 8,
   kDestroy = 9,
   kSendPinned = 10,  // bytes of JavaScript's own memory, which stays until they were taken
+  kDetach = 11,
 };
 
 // What every command begins with; `words` counts the whole command.
@@ -140,7 +147,7 @@ struct CloseCommand {
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 3;
+inline constexpr uint32_t kLayoutVersion = 4;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

@@ -29,6 +29,7 @@ enum class CloseReason : uint8_t {
   kResponseBufferFull = 19,  // answers waiting for this client passed their limit
   kHandshakeTimeout = 20,  // the handshake did not finish in time
   kUnhealthy = 21,  // the backend failed its health check
+  kDetached = 22,  // its descriptor was given back to the caller
 };
 
 enum class Counter : uint8_t {
@@ -36,6 +37,7 @@ enum class Counter : uint8_t {
   kRefusedMaxConnections,  // connections closed at accept: the listener or engine was at maxConnections
   kRefusedMaxConnectionsPerIp,  // connections closed at accept: the address was at maxConnectionsPerIp
   kAcceptErrors,  // accepts that failed (out of file descriptors or memory)
+  kAdopted,  // connections taken over by their descriptor
   kConnects,  // outgoing connections opened
   kConnectErrors,  // outgoing connections that failed
   kClosed,  // connections closed, all reasons

@@ -14,7 +14,8 @@ DelimiterFramer::DelimiterFramer(const FramingOptions& options)
       scan_limit_(options.max_frame_length + (options.strip_carriage_return ? 1 : 0) + options.delimiter.size()),
       strip_delimiter_(options.strip_delimiter),
       strip_carriage_return_(options.strip_carriage_return),
-      accept_unterminated_(options.accept_unterminated) {}
+      accept_unterminated_(options.accept_unterminated),
+      hold_(options.hold) {}
 
 FrameResult DelimiterFramer::Next(std::span<const uint8_t> bytes) {
   const FrameResult result = state_ == State::kScanning ? Scan(bytes) : failure_;
@@ -48,6 +49,7 @@ FrameResult DelimiterFramer::EndFrame(std::span<const uint8_t> before_delimiter)
   if (payload_bytes > max_frame_length_) return Fail(frame_bytes);
   scanned_ = 0;
   return {.status = FrameStatus::kFrame,
+          .hold = hold_,
           .consumed = frame_bytes,
           .length = strip_delimiter_ ? payload_bytes : frame_bytes,
           .frame_bytes = frame_bytes};

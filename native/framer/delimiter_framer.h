@@ -32,6 +32,7 @@ class DelimiterFramer final : public Framer {
   const bool strip_delimiter_;
   const bool strip_carriage_return_;
   const bool accept_unterminated_;
+  const bool hold_;
   State state_ = State::kScanning;
   size_t scanned_ = 0;  // no delimiter begins before this offset
   FrameResult failure_;

@@ -39,6 +39,7 @@ enum class FramingFormat : uint8_t { kLengthField = 0, kDelimiter = 1, kVarint =
 struct FramingOptions {
   FramingFormat format = FramingFormat::kRaw;
   uint64_t max_frame_length = 16777216;  // payload
+  bool hold = false;                     // each frame ends with a hold
   // length-field
   uint32_t length_field_offset = 0;
   uint32_t length_field_length = 4;  // 1, 2, 3, 4, 8

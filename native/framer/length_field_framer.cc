@@ -11,7 +11,8 @@ LengthFieldFramer::LengthFieldFramer(const FramingOptions& options)
       field_bytes_(options.length_field_length),
       header_length_(options.header_length),
       strip_bytes_(options.initial_bytes_to_strip),
-      little_endian_(options.little_endian) {}
+      little_endian_(options.little_endian),
+      hold_(options.hold) {}
 
 FrameResult LengthFieldFramer::Next(std::span<const uint8_t> bytes) {
   FrameResult result = failure_;
@@ -44,6 +45,7 @@ FrameResult LengthFieldFramer::ReadBody(std::span<const uint8_t> bytes) {
   if (bytes.size() < frame_bytes_) return {.needed = frame_bytes_, .frame_bytes = frame_bytes_};
   state_ = State::kPrefix;
   return {.status = FrameStatus::kFrame,
+          .hold = hold_,
           .consumed = frame_bytes_,
           .offset = strip_bytes_,
           .length = frame_bytes_ - strip_bytes_,

@@ -33,6 +33,7 @@ class LengthFieldFramer final : public Framer {
   const uint32_t header_length_;
   const uint32_t strip_bytes_;
   const bool little_endian_;
+  const bool hold_;
   State state_ = State::kPrefix;
   size_t frame_bytes_ = 0;  // kBody: the whole frame on the wire
   FrameResult failure_;     // kFailed

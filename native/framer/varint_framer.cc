@@ -10,7 +10,8 @@ constexpr size_t kMaxPrefixBytes = 5;
 
 }  // namespace
 
-VarintFramer::VarintFramer(const FramingOptions& options) : max_frame_length_(options.max_frame_length) {}
+VarintFramer::VarintFramer(const FramingOptions& options)
+    : max_frame_length_(options.max_frame_length), hold_(options.hold) {}
 
 FrameResult VarintFramer::Next(std::span<const uint8_t> bytes) {
   FrameResult result = failure_;
@@ -39,6 +40,7 @@ FrameResult VarintFramer::ReadPrefix(std::span<const uint8_t> bytes) {
 FrameResult VarintFramer::ReadBody(std::span<const uint8_t> bytes) {
   if (bytes.size() < frame_bytes_) return {.needed = frame_bytes_, .frame_bytes = frame_bytes_};
   const FrameResult result = {.status = FrameStatus::kFrame,
+                              .hold = hold_,
                               .consumed = frame_bytes_,
                               .offset = prefix_bytes_,
                               .length = frame_bytes_ - prefix_bytes_,

@@ -23,6 +23,7 @@ class VarintFramer final : public Framer {
   FrameResult Fail(FrameStatus status, uint64_t declared);
 
   const uint64_t max_frame_length_;
+  const bool hold_;
   State state_ = State::kPrefix;
   size_t prefix_bytes_ = 0;  // kPrefix: looked at so far; kBody: the varint's size
   size_t frame_bytes_ = 0;   // kBody: the whole frame on the wire

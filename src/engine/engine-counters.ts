@@ -7,6 +7,7 @@ export function makeCounters(): Record<CounterName, number> {
     refused_max_connections: 0,
     refused_max_connections_per_ip: 0,
     accept_errors: 0,
+    adopted: 0,
     connects: 0,
     connect_errors: 0,
     closed: 0,

@@ -92,10 +92,15 @@ export interface BoundUnixAddress {
 }
 
 /** Of one end of a connection. */
+/** Where to listen: an address, or a socket that somebody else has bound (systemd, a parent process); it is the engine's then. */
+export type ListenAddress =
+  | (SocketAddress & { readonly fd?: undefined })
+  | { readonly fd: number; readonly host?: undefined; readonly port?: undefined; readonly path?: undefined };
+
 export type AddressFamily = 'IPv4' | 'IPv6' | 'unix';
 
 /** Where and how to listen. The options of a connection hold for each one accepted. */
-export type ListenOptions = SocketAddress &
+export type ListenOptions = ListenAddress &
   ConnectionOptions & {
     /** listen(2)'s backlog. Default 1,024. */
     readonly backlog?: number;
@@ -223,6 +228,21 @@ export interface Connection {
   pause(): void;
   /** Reads again after `pause`. */
   resume(): void;
+  /**
+   * How bytes are cut from the next frame on: after a frame that ended with `hold`, what stands behind it is cut so, from its
+   * first byte on (an upgrade, STARTTLS, a PROXY header). On a connection that is not held, from the frame on that the engine
+   * comes to next, so that it is of use there only where the peer waits for an answer.
+   * @throws RingwayError `ERR_INVALID_FRAMING`
+   */
+  setFraming(framing: Framing): void;
+  /**
+   * Gives the descriptor back (non-blocking, close-on-exec): it is the caller's, who closes it. Before that what was read is
+   * delivered, also where the connection is paused, and what is queued is sent; nothing is read any more. `close` follows with
+   * `detached`.
+   * @returns rejects with RingwayError `ERR_CANNOT_DETACH` where bytes of an incomplete (or held) frame were read (the connection
+   *   goes on), or it ends before everything is sent; `ERR_UNSUPPORTED` on the portable engine: Node gives no descriptor back.
+   */
+  detach(): Promise<number>;
   /** Sends what is queued, then FIN; reading goes on. */
   shutdown(): void;
   /** Sends what is queued, then FIN, discards what still comes for a moment, closes. Frames are no longer delivered. */
@@ -280,6 +300,12 @@ export interface Engine {
   listenNow?(options: ListenOptions, handler: Handler): Listener;
   /** Never throws for the network: `open` or `close` follows. */
   connect(options: ConnectOptions, handler: Handler): Connection;
+  /**
+   * Takes over a connected stream socket by its descriptor, which is the engine's from now on. `open` follows.
+   * @throws an Error with the system's code (`ENOTCONN`, `ENOTSOCK`, `EBADF`, …) and `syscall: 'adopt'`: the descriptor is still
+   *   the caller's.
+   */
+  adopt(fd: number, options: ConnectionOptions, handler: Handler): Connection;
   /**
    * Makes the bytes of the frame being delivered outlive the call. Frames of one batch share a slab of at most 16 KB (one
    * copy per batch, no view per frame); a frame over 4 KB gets memory of its own, or has it already. Bytes from elsewhere

@@ -1,10 +1,14 @@
 /** A connection of the native engine: what JavaScript knows of it. The socket itself lives in a reactor. */
+import { RingwayError } from '../errors.js';
+import type { Framing } from '../framing/framing.js';
+import { resolveFraming } from '../framing/validate-framing.js';
 import { familyOf } from './address-family.js';
 import type { CommandRing } from './command-ring.js';
 import type { AddressFamily, Connection, Handler } from './engine.js';
 import { CommandKind } from './native.js';
 import { blockOf } from './native-block.js';
 import type { NativeEngine } from './native-engine.js';
+import { toNativeFraming } from './native-options.js';
 import { PinnedBytes } from './pinned-bytes.js';
 import type { ReactorRings } from './reactor-rings.js';
 import { CLOSE_REASONS, type CloseReason } from './tables.gen.js';
@@ -62,6 +66,7 @@ export class NativeConnection implements Connection {
   readonly #marks: Watermarks;
   #deferred: Deferred[] | undefined = undefined;
   #local: { readonly host: string; readonly port: number } | undefined = undefined;
+  #detaching: { resolve(fd: number): void; reject(error: Error): void } | undefined = undefined;
   #pinned: PinnedBytes | undefined = undefined;
   #queued = 0;
   /** Bytes the kernel had taken when we last looked. */
@@ -185,6 +190,46 @@ export class NativeConnection implements Connection {
 
   resume(): void {
     this.#command(CommandKind.resume, 0);
+  }
+
+  setFraming(framing: Framing): void {
+    const resolved = resolveFraming(framing);
+    if (this.state === 'connecting') this.#defer((connection) => connection.setFraming(framing));
+    if (this.rings === undefined || this.state !== 'open') return;
+    const { addon, handle } = this.#engine;
+    addon.setFraming(handle, this.rings.index, this.slot, this.generation, toNativeFraming(resolved));
+  }
+
+  detach(): Promise<number> {
+    if (this.state !== 'open' || this.finished || this.#detaching !== undefined) {
+      const state =
+        this.#detaching === undefined ? `it is ${this.finished ? 'shut down' : this.state}` : 'it is being detached';
+      return Promise.reject(new RingwayError('ERR_CANNOT_DETACH', [state]));
+    }
+    // Nothing more can be sent, or it would have to leave first, too.
+    this.finished = true;
+    this.#command(CommandKind.detach, 0);
+    return new Promise((resolve, reject) => {
+      this.#detaching = { resolve, reject };
+    });
+  }
+
+  /** The reactor's answer; −1: the connection goes on. */
+  detached(fd: number, heldBytes: number): void {
+    const detaching = this.#detaching;
+    this.#detaching = undefined;
+    if (fd >= 0) {
+      detaching?.resolve(fd);
+      return;
+    }
+    this.finished = false;
+    detaching?.reject(new RingwayError('ERR_CANNOT_DETACH', [`${heldBytes} bytes of an incomplete frame were read`]));
+  }
+
+  /** It is closed: nobody waits for its descriptor any more. */
+  endDetaching(message: string): void {
+    this.#detaching?.reject(new RingwayError('ERR_CANNOT_DETACH', [message]));
+    this.#detaching = undefined;
   }
 
   shutdown(): void {

@@ -9,6 +9,7 @@ import { closeInfo, closeMessage, type SystemError } from './close-info.js';
 import type {
   CloseInfo,
   Connection,
+  ConnectionOptions,
   ConnectOptions,
   DriverName,
   Engine,
@@ -33,13 +34,15 @@ import {
   SYSTEM_CALLS,
 } from './native.js';
 import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
-import { toNativeConnect, toNativeListen } from './native-options.js';
+import { toNativeAdopted, toNativeConnect, toNativeListen } from './native-options.js';
 import { defaultReactors } from './reactor-count.js';
 import { ReactorRings } from './reactor-rings.js';
 import {
   type ResolvedListenOptions,
   resolveBytes,
+  resolveConnectionOptions,
   resolveConnectOptions,
+  resolveFd,
   resolveListenOptions,
 } from './resolve-options.js';
 import { CLOSE_REASONS, type CloseReason, COUNTERS, type CounterName, ENGINE_LIMITS } from './tables.gen.js';
@@ -165,9 +168,15 @@ export class NativeEngine implements Engine {
     }
     const bound = this.addon.listen(this.handle, toNativeListen(resolved));
     if (typeof bound === 'number') throw listenError(bound, resolved);
-    const address = 'path' in resolved.address ? resolved.address : { host: bound.host, port: bound.port };
-    const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), resolved.connection);
-    this.#listeners.set(bound.id, listener);
+    const { id, ...address } = boundAddress(bound, resolved);
+    const listener = new NativeListener(
+      this,
+      id,
+      address as Listener['address'],
+      this.#entryOf(handler),
+      resolved.connection,
+    );
+    this.#listeners.set(id, listener);
     this.addRef();
     return listener;
   }
@@ -183,10 +192,7 @@ export class NativeEngine implements Engine {
       'path' in resolved.address ? resolved.address.path : resolved.address.host,
       'path' in resolved.address ? 0 : resolved.address.port,
     );
-    this.addRef();
-    const token = this.#nextToken;
-    this.#nextToken = (this.#nextToken % (UINT32 - 2)) + 1;
-    this.#connecting.set(token, connection);
+    const token = this.#expect(connection);
     const reactor = this.#closing ? -1 : this.addon.connect(this.handle, toNativeConnect(resolved), token);
     if (reactor < 0) {
       this.#connecting.delete(token);
@@ -202,6 +208,31 @@ export class NativeEngine implements Engine {
       connection.connectingReactor = reactor;
     }
     return connection;
+  }
+
+  adopt(fd: number, options: ConnectionOptions, handler: Handler): Connection {
+    if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
+    const resolved = resolveConnectionOptions(options);
+    const connection = new NativeConnection(this, this.#entryOf(handler), resolved, 'connecting', '', 0);
+    const token = this.#expect(connection);
+    const reactor = this.addon.adopt(this.handle, resolveFd(fd), toNativeAdopted(resolved), token);
+    if (reactor < 0) {
+      this.#connecting.delete(token);
+      this.dropRef();
+      throw adoptError(reactor, fd);
+    }
+    connection.token = token;
+    connection.connectingReactor = reactor;
+    return connection;
+  }
+
+  /** An open or a close event with the answered token follows. */
+  #expect(connection: NativeConnection): number {
+    this.addRef();
+    const token = this.#nextToken;
+    this.#nextToken = (this.#nextToken % (UINT32 - 2)) + 1;
+    this.#connecting.set(token, connection);
+    return token;
   }
 
   keep(bytes: Uint8Array, start: number, end: number): Kept {
@@ -435,6 +466,9 @@ export class NativeEngine implements Engine {
         if (connection?.state !== 'open') return;
         if (!connection.entry.handler.idle?.(connection)) connection.close('idle-timeout');
         return;
+      case EventKind.detached:
+        connection?.detached(word(rings.bytes, place) | 0, word(rings.bytes, place + 4));
+        return;
       case EventKind.listenerClosed:
         this.#takeListenerClosed(slot);
         return;
@@ -519,6 +553,7 @@ export class NativeEngine implements Engine {
   #tellClosed(connection: NativeConnection, info: CloseInfo): void {
     if (connection.state === 'closed') return;
     connection.state = 'closed';
+    connection.endDetaching(`it ended (${info.reason})`);
     if (this.pinning.delete(connection)) connection.releasePinned();
     if (connection.referenced) this.dropRef();
     connection.entry.handler.close?.(connection, info);
@@ -605,10 +640,31 @@ function listenError(errno: number, options: ResolvedListenOptions): Error {
   const code = getSystemErrorName(errno);
   const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
   const { address } = options;
-  const named = 'path' in address ? { address: address.path } : { address: address.host, port: address.port };
-  const where = named.port ? `${named.address}:${named.port}` : named.address;
-  const error = new Error(`listen ${code}: ${what} ${where}`);
+  const named =
+    'fd' in address
+      ? {}
+      : 'path' in address
+        ? { address: address.path }
+        : { address: address.host, port: address.port };
+  const where = named.port ? ` ${named.address}:${named.port}` : named.address === undefined ? '' : ` ${named.address}`;
+  const error = new Error(`listen ${code}: ${what}${where}`);
   return Object.assign(error, { code, errno, syscall: 'listen', ...named });
+}
+
+/** A socket that was handed over may be of either kind. */
+function boundAddress(
+  bound: { id: number; host: string; port: number; path?: string },
+  options: ResolvedListenOptions,
+) {
+  const { id, host, port, path } = bound;
+  if ('path' in options.address) return { id, path: options.address.path };
+  return path === undefined ? { id, host, port } : { id, path };
+}
+
+function adoptError(errno: number, fd: number): Error {
+  const code = getSystemErrorName(errno);
+  const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
+  return Object.assign(new Error(`adopt ${code}: ${what} (fd ${fd})`), { code, errno, syscall: 'adopt' });
 }
 
 function systemError(errno: number, call: number): SystemError {

@@ -2,9 +2,9 @@
 import type { ResolvedFraming } from '../framing/validate-framing.js';
 import type { NativeConnectionOptions, NativeFraming, NativeListenOptions } from './native.js';
 import type {
-  ResolvedAddress,
   ResolvedConnectionOptions,
   ResolvedConnectOptions,
+  ResolvedListenAddress,
   ResolvedListenOptions,
 } from './resolve-options.js';
 import { ENGINE_LIMITS } from './tables.gen.js';
@@ -24,11 +24,13 @@ const NO_FRAMING: NativeFraming = {
   stripDelimiter: true,
   stripCarriageReturn: false,
   acceptUnterminated: false,
+  hold: false,
 };
 
 export function toNativeListen(options: ResolvedListenOptions): NativeListenOptions {
   return {
     ...toNativeConnection(options.address, options.connection, ENGINE_LIMITS.connectTimeoutMs),
+    fd: 'fd' in options.address ? options.address.fd : -1,
     backlog: options.backlog,
     reusePort: options.reusePort,
     ipv6Only: options.ipv6Only,
@@ -44,16 +46,21 @@ export function toNativeConnect(options: ResolvedConnectOptions): NativeConnecti
 }
 
 function toNativeConnection(
-  address: ResolvedAddress,
+  address: ResolvedListenAddress | undefined,
   options: ResolvedConnectionOptions,
   connectTimeoutMs: number,
 ): NativeConnectionOptions {
   const { framing, ...rest } = options;
-  const place = 'path' in address ? { path: address.path, host: '', port: 0 } : { path: '', ...address };
+  const place = { path: '', host: '', port: 0, ...address };
   return { ...rest, ...place, connectTimeoutMs, localAddress: '', localPort: 0, framing: toNativeFraming(framing) };
 }
 
-function toNativeFraming(framing: ResolvedFraming): NativeFraming {
+/** Of a socket that is connected already. */
+export function toNativeAdopted(options: ResolvedConnectionOptions): NativeConnectionOptions {
+  return toNativeConnection(undefined, options, ENGINE_LIMITS.connectTimeoutMs);
+}
+
+export function toNativeFraming(framing: ResolvedFraming): NativeFraming {
   switch (framing.format) {
     case 'length-field': {
       const { byteOrder, format, ...rest } = framing;

@@ -29,6 +29,7 @@ export interface NativeFraming {
   readonly stripDelimiter: boolean;
   readonly stripCarriageReturn: boolean;
   readonly acceptUnterminated: boolean;
+  readonly hold: boolean;
 }
 
 export interface NativeConnectionOptions {
@@ -51,6 +52,8 @@ export interface NativeConnectionOptions {
 }
 
 export interface NativeListenOptions extends NativeConnectionOptions {
+  /** A bound socket, instead of an address; −1: none. */
+  readonly fd: number;
   readonly backlog: number;
   readonly reusePort: boolean;
   readonly ipv6Only: boolean;
@@ -77,9 +80,15 @@ export interface Addon {
     onEvents: () => boolean,
   ): { handle: EngineHandle; driver: 'io_uring' | 'epoll'; reason: string; error?: undefined } | { error: string };
   /** The bound address, or a negative errno. */
-  listen(engine: EngineHandle, options: NativeListenOptions): { id: number; host: string; port: number } | number;
+  listen(
+    engine: EngineHandle,
+    options: NativeListenOptions,
+  ): { id: number; host: string; port: number; path?: string } | number;
   /** The reactor's index or a negative errno; an open or a close event with the token follows. */
   connect(engine: EngineHandle, options: NativeConnectionOptions, token: number): number;
+  /** The same for a connected socket. Where it answers an errno, the descriptor is still the caller's. */
+  adopt(engine: EngineHandle, fd: number, options: NativeConnectionOptions, token: number): number;
+  setFraming(engine: EngineHandle, reactor: number, slot: number, generation: number, framing: NativeFraming): void;
   /** Ends that connection if it is not open yet. */
   abandonConnect(engine: EngineHandle, reactor: number, token: number): void;
   /** Of an open connection; empty and 0 where it is gone. */
@@ -147,6 +156,7 @@ export const EventKind = {
   listenerClosed: 8,
   stopped: 9,
   fault: 10,
+  detached: 17,
   finish: 16,
 } as const;
 
@@ -162,6 +172,7 @@ export const CommandKind = {
   wantDrain: 8,
   destroy: 9,
   sendPinned: 10,
+  detach: 11,
 } as const;
 
 /** The system call whose error ended a connection. */
@@ -173,7 +184,7 @@ export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [3, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+export const LAYOUT: readonly number[] = [4, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;

@@ -1,7 +1,10 @@
 /** A connection of the portable engine: one `net.Socket`, its framer, what waits to be sent, and its deadlines. */
 import type { Socket } from 'node:net';
+import { RingwayError } from '../errors.js';
 import { FrameStatus, type Framer } from '../framing/framer.js';
+import type { Framing } from '../framing/framing.js';
 import { makeFramer } from '../framing/make-framer.js';
+import { type ResolvedFraming, resolveFraming } from '../framing/validate-framing.js';
 import { familyOf } from './address-family.js';
 import { type BlockPool, LARGEST_BLOCK } from './block-pool.js';
 import { COUNTER_OF_REASON, closeInfo, closeMessage, type SystemError } from './close-info.js';
@@ -43,6 +46,8 @@ const EARLY_FLUSH_BYTES = 65_536;
 const LARGEST_WRITE_BYTES = 262_144;
 /** The first block for what is gathered, and for an incomplete frame. */
 const FIRST_BLOCK_BYTES = 4_096;
+/** Unframed input that a held connection keeps before it is no longer read. */
+const MOST_HELD_BYTES = 262_144;
 /** Below it a loop beats making a view to copy from. */
 const SHORT_COPY = 16;
 
@@ -70,10 +75,13 @@ export class PortableConnection implements Connection, Timed {
   readonly handler: Handler;
   readonly #host: ConnectionHost;
   readonly #socket: Socket;
-  readonly #framer: Framer;
+  #framer: Framer;
+  #framing: ResolvedFraming;
   readonly #options: ResolvedConnectionOptions;
   /** A delimiter may stand anywhere; the other formats know how many bytes they miss. */
-  readonly #scans: boolean;
+  #scans: boolean;
+  /** Each frame ends with a hold. */
+  #holds: boolean;
 
   #state: State = 'connecting';
   /** It was open once. */
@@ -91,6 +99,12 @@ export class PortableConnection implements Connection, Timed {
   #partial: Buffer | undefined = undefined;
   #partialLength = 0;
   #partialSince = 0;
+  /** The last frame ended with a hold: what comes is kept until `setFraming` says how it goes on. */
+  #held = false;
+  /** FIN came while held. */
+  #endHeld = false;
+  /** What was kept is to be cut anew. */
+  #reframe = false;
 
   // Sending. In this order: what the socket is writing, the queue from its head, what is being gathered.
   #writing = 0;
@@ -119,8 +133,10 @@ export class PortableConnection implements Connection, Timed {
     this.handler = handler;
     this.#socket = socket;
     this.#options = options;
+    this.#framing = options.framing;
     this.#framer = makeFramer(options.framing);
     this.#scans = options.framing.format === 'delimiter';
+    this.#holds = endsWithHold(options.framing);
     this.#lastActive = host.turn();
     (socket as OwnedSocket)[CONNECTION] = this;
     socket.on('data', onData);
@@ -188,12 +204,20 @@ export class PortableConnection implements Connection, Timed {
       this.#discard(chunk.length);
       return;
     }
+    if (this.#reframe) this.#takeHeld();
+    if (this.#held) {
+      this.#hold(chunk, 0);
+      return;
+    }
     host.delivering = this;
     let at = 0;
     if (this.#partialLength > 0) at = this.#completePartial(chunk);
     if (at < chunk.length && this.#state === 'open') {
       at = this.#deliver(chunk, at, chunk.length);
-      if (at < chunk.length && this.#state === 'open') this.#beginPartial(chunk, at);
+      if (at < chunk.length && this.#state === 'open') {
+        if (this.#held) this.#hold(chunk, at);
+        else this.#beginPartial(chunk, at);
+      }
     }
     if (at < chunk.length && this.#state !== 'open') host.counts.dropped_bytes_after_close += chunk.length - at;
     host.delivering = undefined;
@@ -204,7 +228,7 @@ export class PortableConnection implements Connection, Timed {
   /** @returns the position of the first byte that is not done with. */
   #deliver(bytes: Buffer, start: number, end: number): number {
     const host = this.#host;
-    const framer = this.#framer;
+    let framer = this.#framer;
     const handler = this.handler;
     host.deliveredBytes = bytes;
     host.deliveredPinned = false;
@@ -219,12 +243,14 @@ export class PortableConnection implements Connection, Timed {
       const from = at + framer.offset;
       at += framer.consumed;
       frames++;
+      this.#held = this.#holds;
       try {
         handler.frame(this, bytes, from, from + framer.length);
       } catch (error) {
         surface(error);
       }
-      if (this.#state !== 'open') break;
+      if (this.#state !== 'open' || this.#held) break;
+      framer = this.#framer;
     }
     if (frames > 0) {
       host.counts.frames_received += frames;
@@ -234,7 +260,7 @@ export class PortableConnection implements Connection, Timed {
   }
 
   #closeForFrame(status: number): void {
-    const numbers = { declared: this.#framer.declared, limit: maxFrameLengthOf(this.#options) };
+    const numbers = { declared: this.#framer.declared, limit: maxFrameLengthOf(this.#framing) };
     const reason = status === FrameStatus.tooLong ? 'frame-too-long' : 'bad-frame';
     this.close(reason, closeMessage(reason, numbers));
   }
@@ -256,7 +282,7 @@ export class PortableConnection implements Connection, Timed {
   /** @returns the position in the chunk of the first byte that did not go into the incomplete frame. */
   #completePartial(chunk: Buffer): number {
     let at = 0;
-    while (at < chunk.length && this.#partialLength > 0 && this.#state === 'open') {
+    while (at < chunk.length && this.#partialLength > 0 && this.#state === 'open' && !this.#held) {
       const missing = this.#framer.needed - this.#partialLength;
       const taken = this.#scans ? chunk.length - at : Math.min(missing, chunk.length - at);
       if (!this.#reservePartial(this.#partialLength + taken)) break;
@@ -283,6 +309,50 @@ export class PortableConnection implements Connection, Timed {
     else partial.copyWithin(0, consumed, this.#partialLength);
     this.#partialLength = rest;
     this.#partialBegins();
+  }
+
+  #hold(chunk: Buffer, at: number): void {
+    const length = this.#partialLength + chunk.length - at;
+    if (!this.#reservePartial(length)) return;
+    chunk.copy(this.#partial!, this.#partialLength, at);
+    this.#partialLength = length;
+    if (length >= MOST_HELD_BYTES && !this.#paused) this.#socket.pause();
+  }
+
+  setFraming(framing: Framing): void {
+    const resolved = resolveFraming(framing);
+    if (this.#state === 'closing' || this.#state === 'closed') return;
+    this.#framing = resolved;
+    this.#framer = makeFramer(resolved);
+    this.#scans = resolved.format === 'delimiter';
+    this.#holds = endsWithHold(resolved);
+    this.#held = false;
+    if (this.#host.delivering === this) return;
+    this.#reframe = true;
+    setImmediate(() => this.#takeHeld());
+  }
+
+  /** What was kept while held goes through the framer that was named meanwhile. */
+  #takeHeld(): void {
+    if (!this.#reframe || this.#held || this.#state !== 'open') return;
+    this.#reframe = false;
+    const host = this.#host;
+    host.turn();
+    host.delivering = this;
+    if (this.#partialLength > 0) this.#deliverPartial();
+    host.delivering = undefined;
+    host.deliveredBytes = undefined;
+    this.#flushGathered();
+    if (this.#held) return;
+    if (!this.#paused) this.#socket.resume();
+    if (!this.#endHeld) return;
+    this.#endHeld = false;
+    this.peerEnded();
+  }
+
+  detach(): Promise<number> {
+    const why = 'Node gives the descriptor of a socket to nobody; use the io_uring or epoll engine';
+    return Promise.reject(new RingwayError('ERR_UNSUPPORTED', ['detach on the portable engine', why]));
   }
 
   /** Somebody still uses the old memory, so that the rest cannot be moved within it. */
@@ -344,6 +414,10 @@ export class PortableConnection implements Connection, Timed {
       return;
     }
     if (this.#state !== 'open') return;
+    if (this.#held) {
+      this.#endHeld = true;
+      return;
+    }
     if (this.#partialLength > 0 && !this.#finishPartial()) return;
     if (this.#reason === undefined && !this.#finAsked) this.#giveReason('peer-closed');
     if (this.handler.end === undefined) {
@@ -815,12 +889,12 @@ export class PortableConnection implements Connection, Timed {
 
   #idleDeadline(): number {
     const { idleTimeoutMs } = this.#options;
-    return idleTimeoutMs === 0 || this.#paused ? 0 : this.#lastActive + idleTimeoutMs;
+    return idleTimeoutMs === 0 || this.#paused || this.#held ? 0 : this.#lastActive + idleTimeoutMs;
   }
 
   #partialDeadline(): number {
     const { partialFrameTimeoutMs } = this.#options;
-    if (partialFrameTimeoutMs === 0 || this.#partialLength === 0 || this.#paused) return 0;
+    if (partialFrameTimeoutMs === 0 || this.#partialLength === 0 || this.#paused || this.#held) return 0;
     const length = Math.max(this.#framer.frameBytes, this.#partialLength);
     return this.#partialSince + partialFrameTimeoutMs + Math.ceil((length * 1_000) / ENGINE_LIMITS.partialFrameMinRate);
   }
@@ -907,8 +981,12 @@ function isDue(deadline: number, now: number): boolean {
   return deadline !== 0 && deadline <= now;
 }
 
-function maxFrameLengthOf(options: ResolvedConnectionOptions): number {
-  return options.framing.format === 'raw' ? 0 : options.framing.maxFrameLength;
+function maxFrameLengthOf(framing: ResolvedFraming): number {
+  return framing.format === 'raw' ? 0 : framing.maxFrameLength;
+}
+
+function endsWithHold(framing: ResolvedFraming): boolean {
+  return framing.format !== 'raw' && framing.hold;
 }
 
 /** As an uncaught exception, without stopping what stands behind the handler that threw. */

@@ -4,12 +4,13 @@
  * A turn is one pass of Node's loop: it begins with the first bytes received (or the first send outside of that) and ends
  * in `setImmediate`, where every connection that has something to say writes once.
  */
-import { connect as netConnect, type Socket, type TcpNetConnectOpts } from 'node:net';
+import { connect as netConnect, Socket, type TcpNetConnectOpts } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { RingwayError } from '../errors.js';
 import { BlockPool } from './block-pool.js';
 import type {
   Connection,
+  ConnectionOptions,
   ConnectOptions,
   Engine,
   EngineOptions,
@@ -26,7 +27,9 @@ import {
   type ResolvedConnectionOptions,
   type ResolvedConnectOptions,
   resolveBytes,
+  resolveConnectionOptions,
   resolveConnectOptions,
+  resolveFd,
   resolveListenOptions,
 } from './resolve-options.js';
 import { type CounterName, ENGINE_LIMITS } from './tables.gen.js';
@@ -93,6 +96,24 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
     socket.once('connect', () => {
       this.counts.connects++;
       connection.opened();
+    });
+    return connection;
+  }
+
+  adopt(fd: number, options: ConnectionOptions, handler: Handler): Connection {
+    this.#checkOpen();
+    const resolved = resolveConnectionOptions(options);
+    const socket = takeOver(resolveFd(fd), resolved);
+    const connection = this.#add(socket, resolved, handler, undefined);
+    connection.remoteAddress = socket.remoteAddress ?? '';
+    connection.remotePort = socket.remotePort ?? 0;
+    // Not from inside the caller's call, and no byte before it.
+    socket.pause();
+    setImmediate(() => {
+      if (connection.state !== 'connecting') return;
+      this.counts.adopted++;
+      connection.opened();
+      socket.resume();
     });
     return connection;
   }
@@ -237,6 +258,20 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
   #checkOpen(): void {
     if (this.#closing !== undefined) throw new RingwayError('ERR_ENGINE_CLOSED');
   }
+}
+
+/** @throws the system's error: not a stream socket, or not connected. */
+function takeOver(fd: number, options: ResolvedConnectionOptions): Socket {
+  let socket: Socket;
+  try {
+    socket = new Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw Object.assign(new Error(`adopt ${code}: ${message}`), { code, syscall: 'adopt' });
+  }
+  socket.setNoDelay(options.noDelay);
+  if (options.keepAliveMs > 0) socket.setKeepAlive(true, options.keepAliveMs);
+  return socket;
 }
 
 function socketOptions(options: ResolvedConnectOptions): TcpNetConnectOpts {

@@ -62,7 +62,10 @@ export class PortableListener implements Listener {
     const { address } = this.options;
     if ('path' in address) return { path: address.path };
     const bound = this.#server.address();
-    return bound !== null && typeof bound === 'object' ? { host: bound.address, port: bound.port } : address;
+    if (typeof bound === 'string') return { path: bound };
+    if (bound !== null) return { host: bound.address, port: bound.port };
+    // A unix socket that was handed over: node:net does not tell its path.
+    return 'fd' in address ? { path: '' } : address;
   }
 
   get connections(): number {

@@ -16,6 +16,9 @@ const LARGEST_COUNT = 2 ** 31 - 1;
 
 export type ResolvedAddress = { readonly host: string; readonly port: number } | { readonly path: string };
 
+/** Or a socket that somebody else has bound. */
+export type ResolvedListenAddress = ResolvedAddress | { readonly fd: number };
+
 export interface ResolvedConnectionOptions {
   readonly framing: ResolvedFraming;
   readonly idleTimeoutMs: number;
@@ -29,7 +32,7 @@ export interface ResolvedConnectionOptions {
 }
 
 export interface ResolvedListenOptions {
-  readonly address: ResolvedAddress;
+  readonly address: ResolvedListenAddress;
   readonly connection: ResolvedConnectionOptions;
   readonly backlog: number;
   readonly reusePort: boolean;
@@ -54,7 +57,7 @@ export interface ResolvedConnectOptions {
 /** @throws RingwayError `ERR_INVALID_OPTION`, `ERR_INVALID_FRAMING` */
 export function resolveListenOptions(options: ListenOptions): ResolvedListenOptions {
   return {
-    address: resolveAddress(options, 0),
+    address: options.fd === undefined ? resolveAddress(options, 0) : { fd: resolveFd(options.fd, options) },
     connection: resolveConnectionOptions(options),
     backlog: count('backlog', options.backlog, ENGINE_LIMITS.backlog, 1),
     reusePort: boolean('reusePort', options.reusePort, false),
@@ -131,6 +134,18 @@ function resolveAddress(
   }
   if (port === undefined) throw refuse('port', port, 'give a port, or a path');
   return { host: host ?? DEFAULT_HOST, port: integer('port', port, leastPort, 65535) };
+}
+
+/** Of a descriptor that the caller hands over. */
+export function resolveFd(
+  fd: number,
+  rest: { readonly host?: string; readonly port?: number; readonly path?: string } = {},
+) {
+  const { host, port, path } = rest;
+  if (host !== undefined || port !== undefined || path !== undefined) {
+    throw refuse('fd', fd, 'give a descriptor, or an address');
+  }
+  return integer('fd', fd, 0, LARGEST_COUNT);
 }
 
 /** A port alone needs an address to be bound to: the wildcard of the peer's family. */

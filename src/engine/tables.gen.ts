@@ -23,7 +23,8 @@ export type CloseReason =
   | 'going-away'
   | 'response-buffer-full'
   | 'handshake-timeout'
-  | 'unhealthy';
+  | 'unhealthy'
+  | 'detached';
 
 /** One way for a connection to end. */
 export interface CloseReasonRow {
@@ -61,6 +62,7 @@ export const CLOSE_REASONS: readonly CloseReasonRow[] = [
   { name: 'response-buffer-full', code: 19, by: 'peer', message: 'answers waiting for this client passed their limit' },
   { name: 'handshake-timeout', code: 20, by: 'peer', message: 'the handshake did not finish in time' },
   { name: 'unhealthy', code: 21, by: 'local', message: 'the backend failed its health check' },
+  { name: 'detached', code: 22, by: 'local', message: 'its descriptor was given back to the caller' },
 ];
 
 /** Name of a counter of the engine; `/metrics` has each with its explanation. */
@@ -69,6 +71,7 @@ export type CounterName =
   | 'refused_max_connections'
   | 'refused_max_connections_per_ip'
   | 'accept_errors'
+  | 'adopted'
   | 'connects'
   | 'connect_errors'
   | 'closed'
@@ -96,6 +99,7 @@ export const COUNTERS: readonly { readonly name: CounterName; readonly help: str
   { name: 'refused_max_connections', help: 'connections closed at accept: the listener or engine was at maxConnections' },
   { name: 'refused_max_connections_per_ip', help: 'connections closed at accept: the address was at maxConnectionsPerIp' },
   { name: 'accept_errors', help: 'accepts that failed (out of file descriptors or memory)' },
+  { name: 'adopted', help: 'connections taken over by their descriptor' },
   { name: 'connects', help: 'outgoing connections opened' },
   { name: 'connect_errors', help: 'outgoing connections that failed' },
   { name: 'closed', help: 'connections closed, all reasons' },

@@ -3,6 +3,11 @@
 interface Bounded {
   /** Longest payload, in bytes. A frame that declares more closes the connection before a byte of it is buffered. Default 16 MiB. */
   readonly maxFrameLength?: number;
+  /**
+   * Each frame ends with a hold: what stands behind it stays unframed until `Connection.setFraming` says which framing goes on
+   * (the same one, too). Default false.
+   */
+  readonly hold?: boolean;
 }
 
 /**

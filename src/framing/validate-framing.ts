@@ -30,9 +30,10 @@ const KEYS: Record<Framing['format'], readonly string[]> = {
     'initialBytesToStrip',
     'headerLength',
     'maxFrameLength',
+    'hold',
   ],
-  delimiter: ['delimiter', 'stripDelimiter', 'stripCarriageReturn', 'acceptUnterminated', 'maxFrameLength'],
-  varint: ['maxFrameLength'],
+  delimiter: ['delimiter', 'stripDelimiter', 'stripCarriageReturn', 'acceptUnterminated', 'maxFrameLength', 'hold'],
+  varint: ['maxFrameLength', 'hold'],
   raw: [],
 };
 
@@ -59,7 +60,7 @@ export function resolveFraming(framing: Framing, path = 'framing'): ResolvedFram
     case 'delimiter':
       return resolveDelimiter(framing, path);
     case 'varint':
-      return { format: 'varint', maxFrameLength: maxFrameLengthOf(framing, path) };
+      return { format: 'varint', maxFrameLength: maxFrameLengthOf(framing, path), hold: holdOf(framing, path) };
     case 'raw':
       return { format: 'raw' };
   }
@@ -80,6 +81,7 @@ function resolveLengthField(framing: LengthFieldFraming, path: string): Resolved
     initialBytesToStrip: integer(`${path}.initialBytesToStrip`, framing.initialBytesToStrip ?? 0, 0, LARGEST_HEADER),
     headerLength: integer(`${path}.headerLength`, framing.headerLength ?? 0, 0, LARGEST_HEADER),
     maxFrameLength: maxFrameLengthOf(framing, path),
+    hold: holdOf(framing, path),
   };
   const { lengthFieldOffset, lengthFieldLength, initialBytesToStrip, headerLength } = resolved;
   if (![1, 2, 3, 4, 8].includes(lengthFieldLength)) {
@@ -119,6 +121,7 @@ function resolveDelimiter(framing: DelimiterFraming, path: string): ResolvedDeli
     stripDelimiter: boolean(`${path}.stripDelimiter`, framing.stripDelimiter ?? true),
     stripCarriageReturn: boolean(`${path}.stripCarriageReturn`, framing.stripCarriageReturn ?? false),
     acceptUnterminated: boolean(`${path}.acceptUnterminated`, framing.acceptUnterminated ?? false),
+    hold: holdOf(framing, path),
     maxFrameLength: maxFrameLengthOf(framing, path),
   };
   if (resolved.stripCarriageReturn && !resolved.stripDelimiter) {
@@ -129,6 +132,10 @@ function resolveDelimiter(framing: DelimiterFraming, path: string): ResolvedDeli
     );
   }
   return resolved;
+}
+
+function holdOf(framing: { readonly hold?: boolean }, path: string): boolean {
+  return boolean(`${path}.hold`, framing.hold ?? false);
 }
 
 function maxFrameLengthOf(framing: { readonly maxFrameLength?: number }, path: string): number {

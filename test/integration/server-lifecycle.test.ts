@@ -7,6 +7,7 @@ import type { RingwayError } from '../../src/errors.js';
 import type { FrameHandlers } from '../../src/frame-channel.js';
 import type { FrameConnection } from '../../src/frame-connection.js';
 import { Changes } from '../support/changes.js';
+import { boundSocket } from '../support/descriptors.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { lengthPrefixed, TcpPeer } from '../support/tcp-peer.js';
 
@@ -73,6 +74,15 @@ describeEngines('createServer and connect', (driver, run) => {
     expect(address).toMatchObject({ host: '127.0.0.1' });
     expect(created.address).toEqual(address);
     await expect(created.listen()).rejects.toMatchObject({ code: 'ERR_SERVER_LISTENING' });
+  });
+
+  test('listens on a socket that it is given', async () => {
+    const { fd, port } = await boundSocket({ host: '127.0.0.1' });
+    const created = server(echo, { fd });
+    expect(await created.listen()).toEqual({ host: '127.0.0.1', port });
+    const peer = await fixture.peer({ host: '127.0.0.1', port });
+    peer.write(lengthPrefixed('hello'));
+    expect(await peer.bytes(9)).toEqual(lengthPrefixed('hello'));
   });
 
   test('a failed listen says why, and another may follow', async () => {

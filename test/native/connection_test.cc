@@ -513,6 +513,147 @@ TEST_CASE("Abort resets, also with a send in flight") {
   });
 }
 
+TEST_CASE("Destroy waits for nobody; the peer gets exactly what the kernel is said to have taken") {
+  OnEachDriver([](ReactorBed& bed) {
+    for (const size_t queued : {0, 1'000, 1'000'000}) {
+      for (const int turns : {0, 50}) {
+        for (const bool closes : {false, true}) {
+          CAPTURE(queued);
+          std::unique_ptr<Peer> peer;
+          JsConnection& connection = bed.Open(&peer, bed.Options());
+          peer->reads = false;
+          bed.js.Send(connection, std::string(static_cast<size_t>(queued), 'x'));
+          bed.Turns(turns);
+          bed.js.Send(connection, "and this");
+          if (closes) bed.js.Close(connection);
+          bed.js.Simple(CommandKind::kDestroy, connection);
+          REQUIRE(bed.Until([&] { return connection.closed; }));
+          CHECK(connection.reason() == CloseReason::kClosed);
+          peer->reads = true;
+          REQUIRE(bed.Until([&] { return peer->error != 0 || peer->finished; }));
+          CHECK(peer->error == 0);
+          CHECK(peer->received.size() == connection.sent());
+          if (queued <= 1'000) CHECK(connection.sent() == queued + 8);
+          bed.peers.clear();
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("A detached descriptor has nothing in flight: what was read is delivered, what was queued is sent") {
+  std::mt19937_64 random(RandomSeed());
+  OnEachDriver([&](ReactorBed& bed) {
+    for (int round = 0; round < 6; ++round) {
+      std::unique_ptr<Peer> peer;
+      auto options = bed.Options();
+      options->framing.format = FramingFormat::kRaw;
+      JsConnection& connection = bed.Open(&peer, options);
+      const std::string incoming = RandomBytes(random(), Between(random, 0, 200'000));
+      const std::string outgoing = RandomBytes(random(), Between(random, 0, 200'000));
+      peer->Send(incoming);
+      bed.js.Send(connection, outgoing);
+      bed.Turns(static_cast<int>(Between(random, 0, 30)));
+      if (round % 2 == 0) bed.js.Pause(connection);
+      bed.Turns(static_cast<int>(Between(random, 0, 5)));
+      bed.js.Simple(CommandKind::kDetach, connection);
+      REQUIRE(bed.Until([&] { return connection.closed; }));
+      CHECK(connection.reason() == CloseReason::kDetached);
+      CHECK(connection.sent() == outgoing.size());
+      REQUIRE(connection.detached.size() == 1);
+      const Fd fd(connection.detached[0].fd);
+      REQUIRE(fd.Valid());
+      std::string received;
+      for (const std::string& frame : connection.frames) received += frame;
+      // The rest is still with the kernel (or with the peer), for the descriptor's new owner.
+      REQUIRE(bed.Until([&] {
+        char bytes[4096];
+        const ssize_t count = ::recv(fd.Get(), bytes, sizeof bytes, MSG_DONTWAIT);
+        if (count > 0) received.append(bytes, static_cast<size_t>(count));
+        return received.size() == incoming.size();
+      }));
+      CHECK((received == incoming));
+      REQUIRE(bed.Until([&] { return peer->received.size() == outgoing.size(); }));
+      CHECK((peer->received == outgoing));
+      CHECK_FALSE(peer->finished);
+      bed.peers.clear();
+    }
+  });
+}
+
+TEST_CASE("Detaching in the middle of a frame is refused, and the connection goes on, paused if it was") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    const std::string frame = Framed("in two pieces");
+    peer->Send(frame.substr(0, 7));
+    REQUIRE(bed.Until([&] { return bed.Count(Counter::kBytesReceived) == 7; }));
+    bed.js.Pause(connection);
+    bed.js.Simple(CommandKind::kDetach, connection);
+    REQUIRE(bed.Until([&] { return connection.detached.size() == 1; }));
+    CHECK(connection.detached[0].fd == -1);
+    CHECK(connection.detached[0].held_bytes == 7);
+    peer->Send(frame.substr(7));
+    bed.Turns(50);
+    CHECK(connection.frames.empty());
+    bed.js.Resume(connection);
+    REQUIRE(bed.Until([&] { return connection.frames.size() == 1; }));
+    CHECK(connection.frames[0] == "in two pieces");
+  });
+}
+
+TEST_CASE("Behind a hold nothing is framed until the framing is named, however the bytes come") {
+  std::mt19937_64 random(RandomSeed());
+  OnEachDriver([&](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    auto options = bed.Options();
+    FramingOptions next = options->framing;
+    options->framing = {};
+    options->framing.format = FramingFormat::kDelimiter;
+    options->framing.hold = true;
+    JsConnection& connection = bed.Open(&peer, options);
+    std::vector<std::string> sent = {"UPGRADE"};
+    peer->Send("UPGRADE\n");
+    for (int i = 0; i < 40; ++i) {
+      sent.push_back(RandomBytes(random(), i % 20 == 19 ? 100'000 : Between(random, 0, 2'000)));
+      peer->SendFrame(sent.back());
+    }
+    peer->Finish();
+    REQUIRE(bed.Until([&] { return connection.frames.size() == 1; }));
+    bed.Turns(static_cast<int>(Between(random, 0, 60)));
+    CHECK(connection.frames.size() == 1);
+    // More than is kept stays with the peer.
+    CHECK(bed.Count(Counter::kBytesReceived) < 600'000);
+    bed.reactor->Find(connection.slot, connection.generation)->SetFraming(next);
+    REQUIRE(bed.Until([&] { return connection.ends == 1; }));
+    CHECK((connection.frames == sent));
+  });
+}
+
+TEST_CASE("Raw bytes come whole and in order, short and long, paused and resumed") {
+  std::mt19937_64 random(RandomSeed());
+  OnEachDriver([&](ReactorBed& bed) {
+    for (const bool small : {true, false}) {
+      std::unique_ptr<Peer> peer;
+      auto options = bed.Options();
+      options->framing.format = FramingFormat::kRaw;
+      JsConnection& connection = bed.Open(&peer, options, small);
+      const std::string sent = RandomBytes(random(), 1'500'000);
+      peer->Send(sent);
+      peer->Finish();
+      REQUIRE(bed.Until([&] {
+        if (random() % 8 == 0) bed.js.Pause(connection);
+        if (random() % 4 == 0) bed.js.Resume(connection);
+        return connection.ends == 1;
+      }));
+      std::string received;
+      for (const std::string& frame : connection.frames) received += frame;
+      CHECK((received == sent));
+      bed.peers.clear();
+    }
+  });
+}
+
 TEST_CASE("A reset by the peer ends the connection, at rest, while sending, while closing") {
   OnEachDriver([](ReactorBed& bed) {
     for (int when = 0; when < 4; ++when) {

@@ -34,6 +34,22 @@ void RequireTooLong(const FramingOptions& options, const std::string& stream, si
   RequireEverySplitSame(options, stream);
 }
 
+TEST_CASE("where frames end with a hold each says so, of every format") {
+  const std::string stream("\x01x\n", 3);
+  for (const FramingFormat format : {FramingFormat::kDelimiter, FramingFormat::kLengthField, FramingFormat::kVarint}) {
+    for (const bool hold : {false, true}) {
+      FramingOptions options = Delimited("\n");
+      options.format = format;
+      options.length_field_length = 1;
+      options.hold = hold;
+      const FrameResult result =
+          MakeFramer(options)->Next({reinterpret_cast<const uint8_t*>(stream.data()), stream.size()});
+      CHECK(result.status == FrameStatus::kFrame);
+      CHECK(result.hold == hold);
+    }
+  }
+}
+
 TEST_CASE("lines, empty ones too") {
   const std::string stream = "one\n\ntwo\nrest";
   const Outcome outcome = RunWhole(Delimited("\n"), stream);

@@ -109,6 +109,14 @@ export class SimulatedConnection implements Connection {
     return this.#belowMark();
   }
 
+  setFraming(): void {
+    throw new Error('a simulated connection has one framing');
+  }
+
+  detach(): Promise<number> {
+    return Promise.reject(new Error('a simulated connection has no descriptor'));
+  }
+
   sendPinned(bytes: Uint8Array): boolean {
     return this.send(bytes);
   }

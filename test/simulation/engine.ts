@@ -114,6 +114,10 @@ export class SimulatedEngine implements Engine {
     return listener;
   }
 
+  adopt(): Connection {
+    throw new Error('there are no descriptors here');
+  }
+
   connect(options: ConnectOptions, handler: Handler): Connection {
     const host = options.host ?? '127.0.0.1';
     const connection = new SimulatedConnection(this, this.#nextId++, options, handler, host, nobody);

@@ -164,6 +164,14 @@ export class FakeConnection implements Connection {
     this.#end(reason, message, true);
   }
 
+  setFraming(): void {
+    throw new Error('the fake engine has one framing per connection');
+  }
+
+  detach(): Promise<number> {
+    return Promise.reject(new Error('a fake connection has no descriptor'));
+  }
+
   setNoDelay(): void {}
   setKeepAlive(): void {}
   ref(): void {}
@@ -397,6 +405,10 @@ export class FakeEngine implements Engine {
     const listener = new FakeListener(options, handler);
     this.#listeners.push(listener);
     return listener;
+  }
+
+  adopt(): Connection {
+    throw new Error('there are no descriptors here');
   }
 
   connect(options: ConnectOptions, handler: Handler): Connection {

@@ -95,6 +95,11 @@ void JsSide::TakeOne(const Descriptor& descriptor) {
     case EventKind::kFinish:
       ++by_slot_.at(descriptor.slot)->finishes;
       return;
+    case EventKind::kDetached: {
+      JsConnection& connection = *by_slot_.at(descriptor.slot);
+      connection.detached.push_back(Body<DetachedEvent>(descriptor));
+      return;
+    }
     case EventKind::kIdle:
       ++by_slot_.at(descriptor.slot)->idles;
       return;

@@ -70,7 +70,8 @@ struct JsConnection {
   int drains = 0;
   int finishes = 0;  // FINs sent
   int idles = 0;
-  int faults = 0;  // the connection was told to close, for the fault's reason
+  std::vector<DetachedEvent> detached;  // a descriptor in it is the test's to close
+  int faults = 0;                       // the connection was told to close, for the fault's reason
   bool closed = false;
   CloseEvent close = {};
 

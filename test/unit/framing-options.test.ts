@@ -14,6 +14,7 @@ test('defaults', () => {
     initialBytesToStrip: 0,
     headerLength: 0,
     maxFrameLength: 16_777_216,
+    hold: false,
   });
   expect(resolveFraming({ format: 'delimiter' })).toMatchObject({
     delimiter: Buffer.from('\n'),
@@ -21,7 +22,7 @@ test('defaults', () => {
     stripCarriageReturn: false,
     acceptUnterminated: false,
   });
-  expect(resolveFraming({ format: 'varint' })).toEqual({ format: 'varint', maxFrameLength: 16_777_216 });
+  expect(resolveFraming({ format: 'varint' })).toEqual({ format: 'varint', maxFrameLength: 16_777_216, hold: false });
   expect(resolveFraming({ format: 'raw' })).toEqual({ format: 'raw' });
 });
 
