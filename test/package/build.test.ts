@@ -1,7 +1,8 @@
 // Where the package brings no engine for the platform: it runs portable and says so, and `npx ringway build` compiles one.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { startCli } from '../support/cli-process.js';
@@ -17,11 +18,11 @@ const doctor = () => runNode(process.execPath, [join(installed, 'bin/ringway'), 
 
 /** In order: the last test makes what the first ones do without. */
 describe.skipIf(missing !== undefined)('a package without an engine for this platform', () => {
-  beforeAll(() => {
-    cpSync(whole, project, { recursive: true, verbatimSymlinks: true });
-    rmSync(join(installed, 'prebuilds'), { recursive: true });
+  beforeAll(async () => {
+    await cp(whole, project, { recursive: true, verbatimSymlinks: true });
+    await rm(join(installed, 'prebuilds'), { recursive: true });
   });
-  afterAll(() => rmSync(project, { recursive: true, force: true }));
+  afterAll(() => rm(project, { recursive: true, force: true }));
 
   test('doctor says that it runs portable, why, and what to do', () => {
     const { status, stdout } = doctor();

@@ -1,6 +1,7 @@
 /** What the tests of the package share: the tarball, a project that has it installed, and Node in several versions. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -32,7 +33,7 @@ declare module 'vitest' {
 
 const MAJORS = [20, 22, 24];
 
-export default function setup(vitest: TestProject): () => void {
+export default function setup(vitest: TestProject): () => Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'ringway-package-'));
   const tarball = pack(folder);
   const project = emptyProject(join(folder, 'project'));
@@ -45,7 +46,7 @@ export default function setup(vitest: TestProject): () => void {
   for (const reason of [installed.missing, ...installed.nodes.map((node) => node.missing)])
     if (reason !== undefined) console.log(`not tested: ${reason}`);
   vitest.provide('installed', installed);
-  return () => rmSync(folder, { recursive: true, force: true });
+  return () => rm(folder, { recursive: true, force: true });
 }
 
 function pack(folder: string): string {
