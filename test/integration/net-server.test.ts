@@ -242,6 +242,7 @@ describeNets('net: server', ({ same, own }) => {
           world.log('options', 'marks', peer.readableHighWaterMark, peer.writableHighWaterMark);
           world.log('options', 'server', (peer as unknown as { server: unknown }).server === peer && false);
           if (peer.allowHalfOpen) peer.on('end', () => peer.end('at last'));
+          if (!peer.isPaused()) return;
           setTimeout(() => {
             world.log('options', 'read', peer.bytesRead);
             peer.resume();
