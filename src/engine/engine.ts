@@ -298,6 +298,8 @@ export interface Engine {
   listen(options: ListenOptions, handler: Handler): Promise<Listener>;
   /** `listen` without waiting: of engines that need not (the native ones). Throws what `listen` rejects with. */
   listenNow?(options: ListenOptions, handler: Handler): Listener;
+  /** Before it returns the kernel has of what was queued as much as it takes at once: for the end of the process. */
+  flush?(): void;
   /** Never throws for the network: `open` or `close` follows. */
   connect(options: ConnectOptions, handler: Handler): Connection;
   /**

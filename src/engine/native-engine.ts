@@ -158,6 +158,12 @@ export class NativeEngine implements Engine {
     return this.listenNow(options, handler);
   }
 
+  flush(): void {
+    if (this.#running === 0) return;
+    for (const { commands } of this.#rings) commands.publish();
+    this.addon.flushCommands(this.handle);
+  }
+
   listenNow(options: ListenOptions, handler: Handler): Listener {
     if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
     const resolved = resolveListenOptions(options);

@@ -7,7 +7,14 @@ let engine: Engine | undefined;
 let inbox: Inbox | undefined;
 
 export function netEngine(): Engine {
-  engine ??= leaseEngine().engine;
+  engine ??= beginEngine();
+  return engine;
+}
+
+/** A write's callback may end the process: what was written is with the kernel then, as with Node. */
+function beginEngine(): Engine {
+  const { engine } = leaseEngine();
+  process.once('exit', () => engine.flush?.());
   return engine;
 }
 
@@ -24,6 +31,9 @@ export const SOCKET_OPTIONS: ConnectionOptions = {
   partialFrameTimeoutMs: 0,
   writeStallTimeoutMs: 0,
   maxBufferedBytes: 2 ** 31 - 1,
+  // About what a kernel takes of one socket at once: a write that Node calls done is called done here.
+  highWaterMark: 1024 * 1024,
+  lowWaterMark: 256 * 1024,
   noDelay: false,
   keepAliveMs: 0,
 };

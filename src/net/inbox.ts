@@ -3,12 +3,8 @@
  * after the other, and after each the next ticks and microtasks run, as when Node calls its own sockets.
  */
 import type { CloseInfo, Connection, Handler } from '../engine/engine.js';
-import { ENGINE_LIMITS } from '../engine/tables.gen.js';
 import { Arrivals } from './arrivals.js';
 import type { Transport } from './transport.js';
-
-/** Frames up to this size lie in the engine's ring. */
-const LARGEST_INLINE_BYTES = ENGINE_LIMITS.inlineFrameBytes;
 
 /** Something to be told to a socket, in its own scope. */
 export type Notice =
@@ -55,10 +51,10 @@ export class Inbox implements Handler {
   frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void {
     const transport = connection.context as Transport | undefined;
     if (transport === undefined || transport.isClosed) return;
-    if (end - start > LARGEST_INLINE_BYTES) {
-      // It came as a block of its own, which is never written again.
-      this.#arrivals.take(this.#enqueue);
-      this.#queue.push(transport, Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start));
+    if (start === 0 && end === bytes.length && Buffer.isBuffer(bytes)) {
+      // A long chunk comes in memory of its own, which is never written again.
+      if (!this.#arrivals.isEmpty) this.#arrivals.take(this.#enqueue);
+      this.#queue.push(transport, bytes);
       return;
     }
     if (this.#arrivals.add(transport, bytes, start, end)) return;

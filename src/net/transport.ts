@@ -7,8 +7,7 @@ import type { CloseInfo, Connection, ConnectOptions, Engine } from '../engine/en
 import { DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
 
 /** Larger writes are handed to the engine in pieces, so that it never holds much more than its high watermark. */
-const PIECE_BYTES = 256 * 1024;
-const NO_HEADER = new Uint8Array(0);
+const PIECE_BYTES = 1024 * 1024;
 
 /** Waits for an outgoing connection. */
 export interface Attempt {
@@ -203,9 +202,7 @@ export class Transport extends AsyncResource implements Scope {
     const { connection } = this;
     if (connection === undefined) return;
     let hasRoom = true;
-    for (let i = 0; i < parts.length; i++) {
-      hasRoom = connection.sendFrame(NO_HEADER, 0, parts[i], 0, parts[i].length);
-    }
+    for (let i = 0; i < parts.length; i++) hasRoom = connection.sendPinned(parts[i]);
     if (hasRoom) done();
     else this.#write = { rest: undefined, done };
   }
@@ -215,16 +212,11 @@ export class Transport extends AsyncResource implements Scope {
     const { connection } = this;
     const { length } = bytes;
     if (connection === undefined) return false;
-    if (length <= PIECE_BYTES) {
-      if (connection.sendFrame(NO_HEADER, 0, bytes, 0, length)) return true;
-      this.#write = { rest: undefined, done };
-      return false;
-    }
     let at = 0;
     let hasRoom = true;
     while (at < length && hasRoom) {
       const end = Math.min(at + PIECE_BYTES, length);
-      hasRoom = connection.sendFrame(NO_HEADER, 0, bytes, at, end);
+      hasRoom = connection.sendPinned(end - at === length ? bytes : bytes.subarray(at, end));
       at = end;
     }
     if (hasRoom) return true;

@@ -1,6 +1,8 @@
 // What goes wrong and nobody listens for: the process ends as with Node. And listeners that throw: others are still served.
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
@@ -102,6 +104,25 @@ const PROGRAMS: Record<string, string> = {
 for (const engine of ['io_uring', 'epoll']) {
   describe(`net: errors on ${engine}`, () => {
     test('the module is built', () => expect(existsSync(built)).toBe(true));
+
+    test('what was written is sent, though its callback ends the process', async () => {
+      let bytes = 0;
+      const server = createServer((peer) => {
+        peer.on('data', (chunk) => {
+          bytes += chunk.length;
+        });
+        peer.on('error', () => {});
+      });
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const closed = once(server, 'connection').then(([peer]) => once(peer, 'close'));
+      const program = `const client = net.connect(${port}, '127.0.0.1', () => client.write('x'.repeat(50_000), () => process.exit(3)));`;
+      expect((await run(built, engine, program)).code).toBe(3);
+      await closed;
+      server.close();
+      expect(bytes).toBe(50_000);
+    });
 
     test.each(Object.entries(PROGRAMS))('%s', async (_name, program) => {
       const expected = await run('node:net', engine, program);
