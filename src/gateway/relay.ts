@@ -146,13 +146,17 @@ export class Relay implements LinkEvents {
     const deadline = now + (budgetMs === 0 ? pool.config.deadlineMs : budgetMs);
     table.setTime(slot, Time.deadline, deadline);
     this.#wheel.arm(slot >> SLOT_SHIFT, deadline);
-    if (route.orderBy !== 'none' && !this.#mayGo(slot, route, keyed)) {
-      this.#enqueue(slot, table.order[slot >> SLOT_SHIFT]!.waiting, bytes, start, end);
-      return;
+    if (route.orderBy !== 'none') {
+      // Before it has its place in the row: what ends meanwhile may be the one it would wait for.
+      if (!this.#makeRoom(slot, end - start)) return;
+      if (!this.#mayGo(slot, route, keyed)) {
+        this.#enqueue(slot, table.order[slot >> SLOT_SHIFT]!.waiting, bytes, start, end);
+        return;
+      }
     }
     const queue = pool.queueFor(end - start);
     if (queue.size > 0 || !this.#send(slot, pool, now, -1, bytes, start, end)) {
-      this.#enqueue(slot, queue, bytes, start, end);
+      if (this.#makeRoom(slot, end - start)) this.#enqueue(slot, queue, bytes, start, end);
     }
   }
 
@@ -384,14 +388,17 @@ export class Relay implements LinkEvents {
     return route.groups.enter(slot, key);
   }
 
+  /** Answers of this turn may have made room that `batchEnd` has not filled yet. False: the task is over. */
+  #makeRoom(slot: number, length: number): boolean {
+    const { table } = this;
+    if (this.#hasRoom(table.ownerOf(slot), length)) return true;
+    this.#pumpAll();
+    // An earlier request of this client failed in that, and the client was closed for it: all its tasks are over.
+    return table.words[slot + Word.state] === TaskState.received;
+  }
+
   #enqueue(slot: number, queue: Waiting, bytes: Uint8Array, start: number, end: number): void {
     const owner = this.table.ownerOf(slot)!;
-    if (!this.#hasRoom(owner, end - start)) {
-      // Answers of this turn may have made room that `batchEnd` has not filled yet.
-      this.#pumpAll();
-      // An earlier request of this client failed in that, and the client was closed for it: all its tasks are over.
-      if (this.table.words[slot + Word.state] !== TaskState.received) return;
-    }
     if (!this.#hasRoom(owner, end - start)) {
       if (owner.refusesWhenFull) {
         this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.queueFull);

@@ -219,8 +219,8 @@ export class SimulatedConnection implements Connection {
   sweep(nowMs: number): void {
     if (this.#ending !== undefined || this.state === 'closed') return;
     if (this.state === 'connecting') {
-      const limit = (this.options as { connectTimeoutMs?: number }).connectTimeoutMs ?? ENGINE_LIMITS.connectTimeoutMs;
-      if (nowMs - this.openedMs >= limit) this.fail('connect-timeout');
+      const { connectTimeoutMs } = this.options as { connectTimeoutMs?: number };
+      if (connectTimeoutMs !== undefined && nowMs - this.openedMs >= connectTimeoutMs) this.fail('connect-timeout');
       return;
     }
     const stallMs = this.options.writeStallTimeoutMs ?? ENGINE_LIMITS.writeStallTimeoutMs;

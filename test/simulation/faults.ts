@@ -198,8 +198,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'a task that ended while it looked for a place is queued all the same',
     file: 'relay.ts',
-    find: 'if (this.table.words[slot + Word.state] !== TaskState.received) return;',
-    replace: '',
+    find: 'return table.words[slot + Word.state] === TaskState.received;',
+    replace: 'return true;',
     finds: /^(a task |open tasks are those|slots in use are those|the gateway threw)/,
   },
   {

@@ -148,7 +148,11 @@ export class Invariants {
     if (table.queue[slot >> SLOT_SHIFT] === undefined) broken('a task that waits is in a queue', `slot ${slot}`);
     const bytes = table.words[slot + Word.keptEnd] - table.words[slot + Word.keptStart];
     this.#queuedBytes += bytes;
-    const inTurn = table.queue[slot >> SLOT_SHIFT] !== table.order[slot >> SLOT_SHIFT]?.waiting;
+    const group = table.order[slot >> SLOT_SHIFT] as { readonly waiting: unknown; readonly holder: number } | undefined;
+    const inTurn = table.queue[slot >> SLOT_SHIFT] !== group?.waiting;
+    if (!inTurn && table.order[group!.holder >> SLOT_SHIFT] !== group) {
+      broken('a task waits for its turn behind one that is open', `slot ${slot}`);
+    }
     if (inTurn && bytes <= limits.bulkFrameBytes) {
       this.#waitingPools.add(this.#ledger.routes[table.words[slot + Word.route]]!.pool);
     }

@@ -5,7 +5,7 @@ import { limits } from '../../src/limits.js';
 import { encodeHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
-import { GatewayWorld, takeFrames } from '../support/gateway-world.js';
+import { encodeFrame, GatewayWorld, takeFrames } from '../support/gateway-world.js';
 
 const TWO = [{ count: 2 }];
 
@@ -376,6 +376,32 @@ describe('orderBy', () => {
       [3, Status.INVALID_ARGUMENT],
     ]);
     expect(world.requests().map(({ frame }) => frame.payload.toString())).toEqual(['four']);
+  });
+
+  // The answer to the other client makes room for the one that the newest would wait for, which fails.
+  test('a request does not wait for one that ended while it looked for a place', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const world = await GatewayWorld.start({
+        seed,
+        routes,
+        pools: [{ maxInFlight: 1 }],
+        config: { maxQueuedTotal: 1 },
+      });
+      const hello = encodeHello({ features: 0, maxFrameLength: 5, streamWindow: 0 });
+      world.send(world.server().peer, { kind: Kind.hello, payload: hello });
+      const [client, other] = [world.client(), world.client()];
+      world.send(other, { id: 1 });
+      world.send(client, { id: 1, payload: 'too long' });
+      const [{ peer, frame }] = world.requests();
+      peer.send(encodeFrame({ kind: Kind.response, id: frame.id }));
+      client.send(encodeFrame({ id: 2 }));
+      world.engine.settle();
+      world.echo(world.requests());
+      const answers = takeFrames(client).map(({ id, arg }) => `${id}: ${arg}`);
+      expect(answers).toContain(`1: ${Status.INVALID_ARGUMENT}`);
+      // Where its turn came before the answer there was no room for it.
+      expect(answers.includes(`2: ${Status.OK}`) || answers.includes(`2: ${Status.RESOURCE_EXHAUSTED}`)).toBe(true);
+    }
   });
 
   test('waiting for the turn counts against the queue', async () => {
