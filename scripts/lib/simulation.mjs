@@ -8,7 +8,12 @@ const OPTIONS = { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ES2022, 
 
 /** Strips the types from the sources and the simulation, file by file, into a folder of their own: a second, whatever was built. */
 export function compileSimulation(folder) {
-  for (const path of FOLDERS.flatMap(sourcesBelow)) compileFile(folder, path, readFileSync(join(root, path), 'utf8'));
+  compileSources(folder, FOLDERS);
+}
+
+/** The same of any folders of sources. */
+export function compileSources(folder, sources) {
+  for (const path of sources.flatMap(sourcesBelow)) compileFile(folder, path, readFileSync(join(root, path), 'utf8'));
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
 }
 

@@ -155,7 +155,7 @@ void ConnectionWorld::Adopt() {
 }
 
 void ConnectionWorld::Dial() {
-  if (listener_closed_) return;
+  if (listener_ == nullptr || listener_closed_) return;
   Talk& talk = NewTalk(listener_options_->framing);
   talk.dialled = true;
   talk.fd = driver_->PeerDial(listener_fd_);

@@ -89,8 +89,11 @@ int __wrap_socket(int domain, int type, int protocol) {
 int __real_shutdown(int fd, int how);
 int __wrap_shutdown(int fd, int how) {
   if (!IsFake(fd)) return __real_shutdown(fd, how);
-  CHECK_EQ(how, SHUT_WR);
-  driver->ShutdownWrite(fd);
+  if (how == SHUT_WR) {
+    driver->ShutdownWrite(fd);
+  } else {
+    driver->StopListening(fd);
+  }
   return 0;
 }
 

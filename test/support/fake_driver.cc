@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace ringway::test {
 namespace {
@@ -84,6 +85,11 @@ int FakeDriver::AcceptWaiting(int listener) {
   return accepted;
 }
 
+void FakeDriver::StopListening(int listener) {
+  const std::deque<int> backlog = std::exchange(At(listener).backlog, {});
+  for (const int waiting : backlog) PeerReset(waiting);
+}
+
 void FakeDriver::RingEvent(int fd) { ++At(fd).event_count; }
 
 void FakeDriver::ReadEvent(int fd) { At(fd).events_seen = At(fd).event_count; }
@@ -153,9 +159,7 @@ void FakeDriver::ResetFd(int fd) {
 
 void FakeDriver::CloseFd(int fd) {
   if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was closed with operations in flight");
-  // Nobody will accept them any more.
-  const std::deque<int> backlog = std::move(At(fd).backlog);
-  for (const int waiting : backlog) PeerReset(waiting);
+  StopListening(fd);
   ShutdownWrite(fd);
   const int other = At(fd).other;
   if (other >= 0 && ends_.contains(other)) At(other).other = -1;

@@ -55,6 +55,8 @@ class FakeDriver final : public Driver {
   void ReadEvent(int fd);
   // As accept4(2): our end of the next connection, or -EAGAIN.
   int AcceptWaiting(int listener);
+  // As shutdown(2) of a listening socket: it takes nobody any more, and whom it had taken is reset.
+  void StopListening(int listener);
 
   // As send(2) and recv(2) on a non-blocking socket: a count, 0 for EOF, or a negative errno.
   ssize_t PeerSend(int fd, std::span<const uint8_t> bytes);
