@@ -34,7 +34,9 @@ describeEngines('slow readers', (driver) => {
         const all = async () => {
           const metrics = await scene.gateway.metrics();
           closed = CLOSED.map((name) => metrics.get(name) ?? 0);
-          return closed[0] + closed[1] === DEAF;
+          // So many that most of what they ask for is refused: then the kernel holds the answers, and nobody has to be closed.
+          const settled = isLong && (metrics.get('ringway_tasks_open') ?? 0) < DEAF;
+          return closed[0] + closed[1] === DEAF || settled;
         };
         await until('all of them are closed', all, byForm(20_000, 300_000), () => `${closed} of ${DEAF}`);
         if (!isLong) expect(closed).toEqual([DEAF, 0]);
