@@ -10,10 +10,8 @@
 namespace ringway {
 
 namespace {
-// One send describes at most so much: with MSG_WAITALL its completion is the only sign of progress, and a slow peer
-// must show one within writeStallTimeoutMs (at 30 s: 17 KB/s, the rate that is asked of incomplete frames too).
+// Of one send. More make it a short one.
 constexpr int kSendParts = 8;
-constexpr size_t kSendBytes = 512 * 1024;
 // Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
 constexpr size_t kAccountStep = 16 * 1024;
 
@@ -132,7 +130,7 @@ void Connection::Flush() {
 void Connection::StartSend() {
   while (!out_.empty()) {
     iovec parts[kSendParts];
-    const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), kSendBytes);
+    const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), limits::send_bytes);
     reactor_.counters().Add(Counter::kSends);
     if (write_since_ms_ == 0) write_since_ms_ = reactor_.now_ms();
     const int32_t result = reactor_.driver().Send(Data(Op::kSend), fd_.Get(), parts, count);

@@ -78,7 +78,7 @@ class Reactor {
   void DropUntaken();
 
   // False: a newcomer must be refused, for want of a slot or because JavaScript is too far behind to be told of it.
-  bool MayAdopt() const { return HasFreeSlot() && events_.waiting_events() < kMaxWaitingEvents; }
+  bool MayAdopt() const { return HasFreeSlot() && events_.waiting_events() < limits::max_waiting_events; }
   bool HasFreeSlot() const { return !free_slots_.empty() || slots_.size() < kSlots; }
   void Register(OperationOwner& owner);
   void Unregister(OperationOwner& owner);

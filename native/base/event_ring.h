@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/shared_layout.h"
+#include "base/tables.gen.h"
 
 namespace ringway {
 
@@ -35,7 +36,7 @@ class EventRing {
   // Frames leave the last descriptors and bytes to the events that must always get through.
   bool HasRoomForFrame(size_t length) const {
     return overflow_.empty() && FreeDescriptors() > kReservedDescriptors &&
-           FreeBytes() >= Padded(length) * 2 + kReservedBytes && LargeFrameBytes() < kLargeFrameBytes;
+           FreeBytes() >= Padded(length) * 2 + kReservedBytes && LargeFrameBytes() < limits::large_frame_bytes;
   }
 
   void PushFrame(uint32_t slot, const uint8_t* data, size_t length) {

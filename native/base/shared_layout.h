@@ -154,10 +154,6 @@ inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked throug
 inline constexpr uint32_t kSlots = 1u << 18;            // connections of one reactor
 inline constexpr uint32_t kReservedDescriptors = 1024;  // kept for opens, ends, drains and closes
 inline constexpr uint32_t kReservedBytes = 128 * 1024;
-// Frames that stand beside the ring as blocks and were not taken yet; one more may come on top. Then receives stop.
-inline constexpr uint64_t kLargeFrameBytes = 32u << 20;
-// Events that wait for the ring's room before newcomers are refused: each connection may need a few.
-inline constexpr size_t kMaxWaitingEvents = 1u << 16;
 
 inline uint32_t Low(uint64_t value) { return static_cast<uint32_t>(value); }
 inline uint32_t High(uint64_t value) { return static_cast<uint32_t>(value >> 32); }

@@ -232,6 +232,12 @@ export const ENGINE_LIMITS = {
   rawCreditBytes: 262144,
   /** bytes: of a raw connection, received at once: from here on the memory itself is handed over (1 us for the hand-over against 0.1 us per KB for the two copies that it saves) */
   ownedChunkBytes: 16384,
+  /** bytes: of frames and chunks that stand beside the ring as blocks and that JavaScript has not taken; one more may come on top, then receives stop. Two of the largest frames by default */
+  largeFrameBytes: 33554432,
+  /** events: that wait in memory for the ring's room before newcomers are refused: each connection may need a few */
+  maxWaitingEvents: 65536,
+  /** bytes: one send describes at most so many: with MSG_WAITALL its completion is the only sign of progress, and a slow peer must show one within writeStallTimeoutMs (at 30 s: 17 KB/s, the rate that is asked of incomplete frames too) */
+  sendBytes: 524288,
   /** frames: JavaScript takes at most these per turn, then lets the loop turn: 1 to 2 ms. At 1,024 the answers for a client that has 16 requests in flight left in twice as many sends (relay 500 x 16) */
   drainFrames: 4096,
 } as const;

@@ -154,7 +154,7 @@ TEST_CASE("JavaScript so far behind that it cannot be told of newcomers: they ar
   Listening listening(bed, 1'000'000);
   bed.takes = false;
   EventRing& events = bed.reactor->events();
-  while (events.waiting_events() < kMaxWaitingEvents) events.Push(EventKind::kListenerClosed, 0);
+  while (events.waiting_events() < limits::max_waiting_events) events.Push(EventKind::kListenerClosed, 0);
   Peer& peer = listening.DialIn();
   const bool refused = bed.Until([&] { return peer.finished || peer.error != 0; });
   CHECK(refused);
