@@ -6,7 +6,7 @@
 import { Duplex, type DuplexOptions } from 'node:stream';
 import type { Connection } from '../engine/engine.js';
 import { type SocketName, localName, remoteName } from './address.js';
-import { foreignSocket } from './adopt.js';
+import { adoptDescriptor, foreignSocket } from './adopt.js';
 import { kNormalized, type NormalizedArguments, normalizeArguments } from './arguments.js';
 import { connectSocket } from './connect-socket.js';
 import { invalidValue, nodeError } from './errors.js';
@@ -321,14 +321,15 @@ export class SocketMethods extends Duplex {
   _getpeername(): SocketName {
     const connection = this[kTransport]?.connection;
     if (connection === undefined || this.connecting) return this._peername ?? {};
-    if (!this._peername) this._peername = remoteName(connection);
+    // Not known yet of a descriptor that was just taken over.
+    if (!this._peername?.address) this._peername = remoteName(connection);
     return this._peername;
   }
 
   _getsockname(): SocketName {
     const connection = this[kTransport]?.connection;
     if (connection === undefined) return {};
-    if (!this._sockname) this._sockname = localName(connection);
+    if (!this._sockname?.address) this._sockname = localName(connection);
     return this._sockname;
   }
 
@@ -547,8 +548,9 @@ interface SocketFunction {
 export const Socket = function (this: unknown, given?: SocketOptions | number): unknown {
   if (!(this instanceof Socket)) return new Socket(given);
   const options = resolveOptions(given);
-  const foreign = foreignSocket(options);
-  if (foreign !== undefined) return foreign;
+  if (options.fd !== undefined) options.connection = adoptDescriptor(options.fd);
+  const isForeign = options.connection === undefined && (options.fd !== undefined || Boolean(options.handle));
+  if (isForeign) return foreignSocket(options);
   construct(this, options);
   return this;
 } as unknown as SocketFunction;
