@@ -36,8 +36,10 @@ inline constexpr uint32_t kBlockBytes = 65536;
 inline constexpr int32_t kSendPending = INT32_MIN;
 
 struct DriverOptions {
-  // Receives up to this many bytes at once.
-  uint32_t receive_buffer_bytes = 16384;
+  // Receives up to this many bytes at once. A payload of 16 KB with its header fits, and an odd number of cache lines
+  // keeps the buffers of a turn from falling into the same few sets (io_uring, echo 500 x 16 and 50 x 1 of 16 KB: 5 %
+  // less CPU).
+  uint32_t receive_buffer_bytes = 273 * 64;
   // Receives in flight at once that can hold data (io_uring's provided buffers; power of two).
   uint32_t receive_buffers = 1024;
   // Somebody else's loop polls PollFd(); Wait is never called.
