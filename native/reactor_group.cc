@@ -67,8 +67,8 @@ int TakeListeningSocket(const ListenRequest& request, const ConnectionOptions& o
 }  // namespace
 
 void ReactorGroup::ListenerEntry::RemoveFile() {
-  if (!path.empty()) ::unlink(path.c_str());
-  path.clear();
+  // Once: later somebody else's file may have the name. Each reactor comes here, on its own thread.
+  if (!path.empty() && !file_removed.exchange(true)) ::unlink(path.c_str());
 }
 
 ReactorGroup::~ReactorGroup() { CHECK(threads_.empty()); }

@@ -74,6 +74,7 @@ class ReactorGroup {
     std::vector<std::pair<Reactor*, Listener*>> sockets;  // each used on its reactor's thread only
     std::shared_ptr<std::atomic<uint32_t>> open;
     std::string path;  // of a unix socket: its file goes with the listener, as with node:net
+    std::atomic<bool> file_removed{false};
 
     void RemoveFile();
   };
