@@ -15,6 +15,8 @@ const REQUEST_BYTES = 65_536;
 
 const CLOSED = ['write-stalled', 'memory-full'].map((reason) => `ringway_connections_closed_total{reason="${reason}"}`);
 
+const OUT_OF_STEP = ['ringway_engine_frames_too_long_total', 'ringway_engine_bad_frames_total'];
+
 function ask(clients: readonly LedgerClient[]): void {
   for (const client of clients) for (let i = 0; i < REQUESTS; i++) client.request(REQUEST_BYTES);
 }
@@ -45,6 +47,9 @@ describeEngines('slow readers', (driver) => {
       { mayCut: true },
     );
     expect(await scene.gateway.metric('ringway_engine_send_buffer_full_total')).toBe(0);
+    // Nobody sent one: it would be input that went out of step.
+    const metrics = await scene.gateway.metrics();
+    for (const name of OUT_OF_STEP) expect(metrics.get(name), name).toBe(0);
   });
 
   test('that read a little now and then are served at their pace', async () => {
