@@ -411,8 +411,8 @@ bool ConnectionWorld::NeverOpened(const Talk& talk) const {
 bool ConnectionWorld::IsSettled(Talk& talk) {
   if (talk.js == nullptr) return NeverOpened(talk);
   const JsConnection& js = *talk.js;
-  // It may have ended for another reason before the command was taken.
-  if (js.closed && js.reason() != CloseReason::kClosed) talk.closed_kindly = false;
+  // It may have ended for another reason before the command was taken; after a fault it lingers before it says so.
+  if (js.faults > 0 || (js.closed && js.reason() != CloseReason::kClosed)) talk.closed_kindly = false;
   if (talk.closed_kindly) return talk.received == talk.answers && talk.saw_end;
   if (js.closed || js.faults > 0 || talk.ended_by_js) return true;
   // After the peer's FIN nothing is read any more: a reset shows at the next send.
