@@ -436,7 +436,8 @@ export class NativeEngine implements Engine {
       this.#releaseScheduled = false;
       if (this.#running === 0) return;
       for (let i = 0; i < this.#rings.length; i++) this.#rings[i].commands.publish();
-      this.#release();
+      // A turn whose handler threw goes on: its bytes are still looked at, and released at its end.
+      if (this.#touched.length === 0) this.#release();
     });
   }
 
