@@ -91,12 +91,24 @@ export interface BoundUnixAddress {
   readonly path: string;
 }
 
-/** Of one end of a connection. */
 /** Where to listen: an address, or a socket that somebody else has bound (systemd, a parent process); it is the engine's then. */
 export type ListenAddress =
-  | (SocketAddress & { readonly fd?: undefined })
-  | { readonly fd: number; readonly host?: undefined; readonly port?: undefined; readonly path?: undefined };
+  | (SocketAddress & {
+      /** Not with an address. */
+      readonly fd?: undefined;
+    })
+  | {
+      /** A socket that listens already. It is the engine's from when `listen` resolves. */
+      readonly fd: number;
+      /** Not with `fd`. */
+      readonly host?: undefined;
+      /** Not with `fd`. */
+      readonly port?: undefined;
+      /** Not with `fd`. */
+      readonly path?: undefined;
+    };
 
+/** Of one end of a connection. */
 export type AddressFamily = 'IPv4' | 'IPv6' | 'unix';
 
 /** Where and how to listen. The options of a connection hold for each one accepted. */
