@@ -77,10 +77,13 @@ describeProgram('http.Server', (play) => {
       expect(req.headers['transfer-encoding']).toBe('chunked');
       req.on('data', (chunk: Buffer) => uploaded.add(chunk));
       req.on('end', () => allUploaded());
-      void pipeline(Readable.from(pattern(BODY_BYTES)), res);
+      // Ends behind the request: Node's client takes its drain listener off the socket with the end of a response, and an
+      // upload that waits for room then waits for ever (on node:net, too).
+      void pipeline(Readable.from(pattern(BODY_BYTES)), res, { end: false })
+        .then(() => uploadEnd)
+        .then(() => res.end());
     });
-    // Kept alive: else the server closes when its answer is out, whatever is still coming in.
-    const req = request(stage, port, { method: 'POST', headers: { connection: 'keep-alive' } });
+    const req = request(stage, port, { method: 'POST' });
     const upload = pipeline(Readable.from(pattern(BODY_BYTES)), req);
     const [response] = (await once(req, 'response')) as [IncomingMessage];
     expect(response.headers['transfer-encoding']).toBe('chunked');
