@@ -3,6 +3,8 @@ import { expect } from 'vitest';
 import { describeProgram, type Stage } from './programs.js';
 
 interface ServerConnection {
+  /** The next packet's number. Each command begins at 0 again, which mysql2's server leaves to its user. */
+  sequenceId: number;
   on(event: string, listener: (...args: never[]) => void): void;
   serverHandshake(options: object): void;
   writeTextResult(rows: object[], columns: object[]): void;
@@ -25,11 +27,19 @@ async function serveMysql(stage: Stage): Promise<number> {
       statusFlags: 2,
       characterSet: 8,
       capabilityFlags: 0xffffff ^ 0x800 ^ 0x20,
-      authCallback: (_: unknown, done: (error: null) => void) => done(null),
+      authCallback: (_: unknown, done: (error: null) => void) => {
+        done(null);
+        connection.sequenceId = 0;
+      },
     });
     connection.on('error', () => {});
-    connection.on('ping', () => connection.writeOk());
-    connection.on('query', (sql: string) => {
+    const answerTo = (command: string, answer: (sql: string) => void): void =>
+      connection.on(command, (sql: string) => {
+        answer(sql);
+        connection.sequenceId = 0;
+      });
+    answerTo('ping', () => connection.writeOk());
+    answerTo('query', (sql: string) => {
       const rows = Number(/^SELECT (\d+) ROWS$/.exec(sql)?.[1] ?? -1);
       if (rows < 0) return connection.writeError({ code: 1064, message: `cannot read: ${sql}` });
       const text = { catalog: 'def', schema: 't', table: 't', orgTable: 't', characterSet: 33, columnLength: 384 };
