@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Bench } from './bench.js';
 import type { Sample } from './load.js';
+import { findProgram } from './find-program.js';
 import { matches, UsageError } from './options.js';
 import { type PacketTimes, percentiles, timesOfPackets } from './packet-times.js';
 import { readPcap } from './pcap.js';
@@ -110,7 +111,7 @@ async function startCapture(group: ProcessGroup, ports: readonly number[], file:
     file,
     filter,
   ];
-  const running = group.start('tcpdump', 'tcpdump', args);
+  const running = group.start('tcpdump', findProgram('tcpdump') ?? 'tcpdump', args);
   const endMs = performance.now() + READY_WITHIN_MS;
   while (!/listening on/.test(running.stderr)) {
     if (/ENOENT/.test(running.stderr)) throw new UsageError('--capture needs tcpdump: apt-get install tcpdump');

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os';
+import { findProgram } from './find-program.js';
 import { root } from './root.js';
 
 export interface Machine {
@@ -47,7 +48,7 @@ function commit(): string | undefined {
 
 /** stdout and stderr of a program that ended well: nginx says its version on stderr. */
 function said(command: string, args: readonly string[]): string | undefined {
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(findProgram(command) ?? command, args, { encoding: 'utf8' });
   return status === 0 ? stdout + stderr : undefined;
 }
 

@@ -4,6 +4,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Behind } from './cases.js';
+import { findProgram } from './find-program.js';
 import type { LoadProtocol } from './load.js';
 import type { BenchProcess, ProcessGroup } from './process-group.js';
 import { root } from './root.js';
@@ -146,14 +147,14 @@ export class Servers {
 
   /** A TCP relay in one thread, from its template in bench/peers/. */
   async tcpRelay(name: 'haproxy' | 'nginx', backends: readonly Server[]): Promise<Server> {
+    const program = findProgram(name);
+    if (program === undefined) throw new Unavailable(notInstalled(name));
     const port = await freePort();
     const fill = (template: string) => this.#fill(template, port, backends);
-    const program =
-      name === 'haproxy'
-        ? this.#group.start('haproxy', 'haproxy', ['-db', '-f', fill('haproxy.cfg')])
-        : this.#group.start('nginx', 'nginx', ['-c', fill('nginx.conf')]);
-    await answersAt(program, port, name);
-    return { process: program, host: HOST, port, ready: name };
+    const args = name === 'haproxy' ? ['-db', '-f', fill('haproxy.cfg')] : ['-c', fill('nginx.conf')];
+    const relay = this.#group.start(name, program, args);
+    await answersAt(relay, port, name);
+    return { process: relay, host: HOST, port, ready: name };
   }
 
   removeFiles(): void {
@@ -260,14 +261,14 @@ function freePort(): Promise<number> {
 async function answersAt(program: BenchProcess, port: number, name: 'haproxy' | 'nginx'): Promise<void> {
   const endMs = performance.now() + READY_WITHIN_MS;
   while (!(await accepts(port))) {
-    if (/ENOENT/.test(program.stderr)) throw new Unavailable(notInstalled(name));
+    if (/unknown directive "stream"/.test(program.stderr)) throw new Unavailable(notInstalled("nginx's stream module"));
     if (program.failure !== undefined) throw new Error(program.failure);
     if (performance.now() > endMs) throw new Error(`${name} does not listen on ${port}: ${program.stderr}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
 
-function notInstalled(name: 'haproxy' | 'nginx'): string {
+function notInstalled(name: string): string {
   return `${name} is not installed: npm run bench -- --install-peers`;
 }
 

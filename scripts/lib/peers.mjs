@@ -1,14 +1,29 @@
+import { existsSync } from 'node:fs';
 import { capture, run, SetupError, say } from './run.mjs';
 
-/** What the bench compares relays with, by Debian package; nginx's stream module is one of its own. */
+/** Daemons lie where only root's PATH looks. */
+const SBIN = ['', '/usr/local/sbin/', '/usr/sbin/', '/sbin/'];
+/** In Debian nginx's stream module is a package of its own; elsewhere it is built in. */
+const STREAM_MODULE = '/usr/lib/nginx/modules/ngx_stream_module.so';
+
+/** What the bench compares relays with, by Debian package. */
 const PEERS = [
-  { program: 'haproxy', version: '-v', packages: ['haproxy'] },
-  { program: 'nginx', version: '-v', packages: ['nginx-light', 'libnginx-mod-stream'] },
+  { packages: ['haproxy'], isThere: () => version('haproxy') !== undefined },
+  { packages: ['nginx-light', 'libnginx-mod-stream'], isThere: hasStream },
 ];
+
+function version(program) {
+  return SBIN.map((folder) => capture(`${folder}${program}`, ['-v'])).find((text) => text !== undefined);
+}
+
+function hasStream() {
+  if (version('nginx') === undefined) return false;
+  return existsSync(STREAM_MODULE) || !existsSync('/etc/debian_version');
+}
 
 /** npm run bench -- --install-peers. Packages only: no service of theirs is left running by it. */
 export function installPeers() {
-  const missing = PEERS.filter(({ program, version }) => capture(program, [version]) === undefined);
+  const missing = PEERS.filter(({ isThere }) => !isThere());
   if (missing.length === 0) {
     say('HAProxy and nginx are installed');
     return;
