@@ -28,6 +28,7 @@ export const NODE_NET_IN_PLACE = 'node:net-in-place';
 export const C_URING = 'c-io_uring';
 export const C_EPOLL = 'c-epoll';
 export const HAPROXY = 'haproxy';
+export const NGINX = 'nginx';
 export const NODE_NET_GATEWAY = 'node:net-gateway';
 export const NODE_NET_GATEWAY_PER_CHUNK = 'node:net-gateway-per-chunk';
 export const DIRECT = 'direct';
@@ -39,7 +40,7 @@ const ECHO = [NODE_NET, C_URING, C_EPOLL, 'bun', 'io_uring', 'epoll', 'portable'
 const ECHO_FEW = [NODE_NET, C_URING, C_EPOLL, 'bun', 'io_uring', 'epoll'];
 const RELAY = [
   HAPROXY,
-  'nginx',
+  NGINX,
   NODE_NET_GATEWAY,
   'io_uring',
   'io_uring:rmp',
@@ -66,6 +67,8 @@ const relay = (
 /** Most messages of a service are small, most of its bytes are not. */
 export const MIXED_SIZES = '64:70,1024:20,16384:9,262144:1';
 export const MANY = 10_000;
+/** A TCP relay holds two descriptors for each; a container that allows 20,000, and no more to root, is common. */
+const MANY_RELAYED = 9_500;
 
 export const CASES: readonly Case[] = [
   echo(
@@ -88,7 +91,7 @@ export const CASES: readonly Case[] = [
   echo('5000x1', shape(5_000, 1, 64), ECHO_FEW, false, 'connections: 1, 50, 500, 5,000'),
   echo('50x1-1k', shape(50, 1, 1024), ECHO_FEW, false, 'size: 64 B, 1 KB, 4 KB, 16 KB, 256 KB'),
   echo('50x1-4k', shape(50, 1, 4096), ECHO, true, 'a page of text'),
-  echo('50x1-16k', shape(50, 1, 16_384), ECHO, true, 'larger than one receive buffer'),
+  echo('50x1-16k', shape(50, 1, 16_384), ECHO, true, 'a payload that just fits one receive buffer'),
   echo('50x1-256k', shape(50, 1, 262_144), ECHO_FEW, false, 'bulk'),
   echo('mixed', shape(50, 4, MIXED_SIZES), ECHO_FEW, false, 'large frames between small ones'),
   echo('churn', shape(50, 1, 64, { mode: 'churn' }), ECHO, false, 'connect, request, close: what a connection costs'),
@@ -110,9 +113,19 @@ export const CASES: readonly Case[] = [
     false,
     'a lone client: the latency a gateway adds',
   ),
-  relay('50x1-16k', shape(50, 1, 16_384), RELAY_FEW, true, 'larger than one receive buffer'),
+  relay('5000x1', shape(5_000, 1, 64), RELAY_FEW, false, 'connections: 1, 500, 5,000'),
+  relay('50x1-1k', shape(50, 1, 1024), RELAY_FEW, false, 'size: 64 B, 1 KB, 16 KB, 256 KB'),
+  relay('50x1-16k', shape(50, 1, 16_384), RELAY_FEW, true, 'a payload that just fits one receive buffer'),
+  relay('50x1-256k', shape(50, 1, 262_144), RELAY_FEW, false, 'bulk'),
   relay('mixed', shape(50, 4, MIXED_SIZES), RELAY_FEW, false, 'large frames between small ones'),
   relay('churn', shape(50, 1, 64, { mode: 'churn' }), RELAY_FEW, false, 'connect, request, close'),
+  relay(
+    `100+${MANY_RELAYED}idle`,
+    shape(100, 1, 64, { idle: MANY_RELAYED }),
+    RELAY_FEW,
+    false,
+    'idle clients beside busy ones',
+  ),
   relay(
     'stream',
     shape(50, 1, 64, { mode: 'stream' }),

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import type { Bench } from './bench.js';
 import { C_URING, NODE_NET } from './cases.js';
+import { descriptorLimit, SPARE_DESCRIPTORS } from './descriptors.js';
 import { type KernelMemory, readKernelMemory } from './kernel-memory.js';
 import { type BenchOptions, matches } from './options.js';
 import { describeSubject, echoTarget, startEcho } from './subjects.js';
@@ -12,8 +13,6 @@ import { describeSubject, echoTarget, startEcho } from './subjects.js';
 /** Memory moves for a moment after the last connection: it is read when two readings agree, at the latest after this. */
 const SETTLE_MS = 3_000;
 const SETTLE_STEP_MS = 100;
-/** Descriptors a server needs besides those of its connections. */
-const SPARE_DESCRIPTORS = 100;
 
 export const MEMORY_SUBJECTS: readonly string[] = [NODE_NET, C_URING, 'bun', 'io_uring', 'epoll', 'portable'];
 
@@ -117,10 +116,4 @@ function residentBytes(pid: number): number {
   const kilobytes = readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m);
   if (kilobytes === null) throw new Error(`process ${pid} has no resident memory: it ended`);
   return Number(kilobytes[1]) * 1024;
-}
-
-/** Of this process and those it starts: Node raises its own soft limit to the hard one. */
-export function descriptorLimit(): number {
-  const hard = readFileSync('/proc/self/limits', 'utf8').match(/^Max open files\s+\S+\s+(\S+)/m)?.[1];
-  return hard === undefined || hard === 'unlimited' ? Number.POSITIVE_INFINITY : Number(hard);
 }

@@ -4,6 +4,7 @@
  */
 import type { Bench } from './bench.js';
 import type { Behind, Case } from './cases.js';
+import { descriptorLimit, descriptorsOf } from './descriptors.js';
 import { generatorShare, type LoadTimes, type Sample, serverCpu } from './load.js';
 import type { BenchOptions } from './options.js';
 import { firstWarmUp, isMeasuredIn } from './plan.js';
@@ -28,7 +29,7 @@ export async function runRounds(bench: Bench, cases: readonly Case[], pool: Subj
   const subjects = await startAll(bench, cases, pool);
   const series = cases.flatMap((one) =>
     one.subjects
-      .filter((name) => subjects.has(name))
+      .filter((name) => subjects.has(name) && hasDescriptors(bench, one, name))
       .map((subject): Series => ({ case: one.name, subject, samples: [] })),
   );
   const failed = new Set<string>();
@@ -48,6 +49,17 @@ export async function runRounds(bench: Bench, cases: readonly Case[], pool: Subj
     }
   }
   return series.filter(({ samples }) => samples.length > 0);
+}
+
+function hasDescriptors(bench: Bench, { name, room, shape }: Case, subject: string): boolean {
+  const [needed, limit] = [descriptorsOf(subject, shape), descriptorLimit()];
+  const enough = needed <= limit;
+  if (!enough) {
+    bench.note(
+      `${name}, ${describeSubject(room, subject)}: ${needed} descriptors, this machine allows ${limit} (ulimit -n)`,
+    );
+  }
+  return enough;
 }
 
 function timesOf(round: number, { shape: { mode } }: Case, { seconds, warmupSeconds, quick }: BenchOptions): LoadTimes {

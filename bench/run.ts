@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { Bench } from './bench.js';
 import { captureCase } from './capture.js';
 import { checkRatios } from './check.js';
+import { raiseDescriptorLimit } from './descriptors.js';
 import { listCases } from './list.js';
 import { LoadGenerator } from './load.js';
 import { describeMachine } from './machine.js';
@@ -21,6 +22,7 @@ async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
   if (options === 'help') return print(USAGE);
   if (options.task === 'list') return print(listCases(options));
+  raiseDescriptorLimit();
   const group = new ProcessGroup();
   const load = new LoadGenerator(group, options.nativeDirectory);
   if (!existsSync(load.program)) throw new Error(`${load.program} is missing: npm run build:native`);

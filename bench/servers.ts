@@ -4,6 +4,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Behind } from './cases.js';
+import { relayConnections, SPARE_DESCRIPTORS } from './descriptors.js';
 import { findProgram } from './find-program.js';
 import type { LoadProtocol } from './load.js';
 import type { BenchProcess, ProcessGroup } from './process-group.js';
@@ -15,8 +16,6 @@ const READY = /listening on (\S+):(\d+)\b(.*)/;
 const READY_WITHIN_MS = 15_000;
 /** Above the 10,000 connections of a case, so that a server's own bound is not what is measured. */
 const MAX_CONNECTIONS = 12_000;
-/** Of a TCP relay, which opens a second one for each: HAProxy refuses to start when the descriptors would not do. */
-const RELAY_CONNECTIONS = 4_000;
 /**
  * As HAProxy has it here: no bound on what one backend is given. The default, 1,024, would hold 6,000 of the 8,000 requests of
  * 500 x 16 back in the gateway's own queue.
@@ -213,10 +212,13 @@ export class Servers {
   }
 
   #fill(template: string, port: number, backends: readonly Server[]): string {
+    // HAProxy refuses to start with more than its descriptors allow.
+    const connections = relayConnections(MAX_CONNECTIONS);
     const values: Record<string, string> = {
       host: HOST,
       port: String(port),
-      connections: String(RELAY_CONNECTIONS),
+      connections: String(connections),
+      bothEnds: String(2 * connections + SPARE_DESCRIPTORS),
       backend1: `${backends[0].host}:${backends[0].port}`,
       backend2: `${backends[1].host}:${backends[1].port}`,
       directory: this.#directory,

@@ -12,6 +12,7 @@ import {
   NODE_NET,
   NODE_NET_GATEWAY,
   NODE_NET_GATEWAY_PER_CHUNK,
+  NGINX,
   NODE_NET_IN_PLACE,
   type Room,
 } from './cases.js';
@@ -138,7 +139,7 @@ export class SubjectPool {
 
   async #startRelay(name: string): Promise<Subject> {
     const protocol = protocolOf(name);
-    if (name === HAPROXY || name === 'nginx') {
+    if (name === HAPROXY || name === NGINX) {
       const backends = (await this.#plainBackends()).echo!;
       return relaySubject(name, await this.#servers.tcpRelay(name, backends), { echo: backends });
     }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ARRIVALS, CASES, casesOfShape } from '../../bench/cases.js';
+import { descriptorsOf, relayConnections, SPARE_DESCRIPTORS } from '../../bench/descriptors.js';
 import { GOALS } from '../../bench/goals.js';
 import { MEMORY_SUBJECTS } from '../../bench/memory.js';
 import { type BenchOptions, matches, parseOptions, UsageError } from '../../bench/options.js';
@@ -32,6 +33,20 @@ describe('the table of cases', () => {
     for (const { capacityOf, subjects } of ARRIVALS) {
       expect(CASES.find(({ name }) => name === capacityOf)?.subjects).toEqual(expect.arrayContaining([...subjects]));
     }
+  });
+
+  test('a TCP relay is given as many connections as a limit of 20,000 descriptors allows, and no case asks for more', () => {
+    expect(relayConnections(12_000, 1 << 20)).toBe(12_000);
+    const most = relayConnections(12_000, 20_000);
+    expect(2 * most + SPARE_DESCRIPTORS).toBeLessThanOrEqual(20_000);
+    const relayed = CASES.filter(({ subjects }) => subjects.includes('haproxy'));
+    for (const { name, shape: its } of relayed) {
+      expect(its.connections + its.idle, name).toBeLessThanOrEqual(most);
+      expect(descriptorsOf('haproxy', its), name).toBeLessThanOrEqual(20_000);
+    }
+    expect(relayed.some(({ shape: its }) => its.connections === 5_000)).toBe(true);
+    expect(relayed.some(({ shape: its }) => its.idle > 9_000)).toBe(true);
+    expect(descriptorsOf('io_uring', shape(100, 1, 64, { idle: 10_000 }))).toBe(10_200);
   });
 
   test('streams and cancels go to servers that know them', () => {
