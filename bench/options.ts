@@ -6,7 +6,7 @@ import type { BackendKind } from './servers.js';
 import { parseShape, type Shape } from './shape.js';
 
 const PARTS = ['echo', 'relay', 'arrivals', 'memory', 'inside'] as const;
-const BACKENDS = ['ringway', 'native'] as const;
+const BACKENDS = ['native', 'ringway'] as const;
 
 export type Part = (typeof PARTS)[number];
 
@@ -48,8 +48,8 @@ Measures Ringway beside what one would use instead: CPU time per message, throug
   --only PARTS        of ${PARTS.join(',')} (default all)
   --rounds N          interleaved rounds; tables show medians (default 5)
   --seconds T         measured time of each server in each case and round (default 0.5)
-  --backends KIND     behind the relays: ringway (ringway backend --echo, and node:net echo servers behind the TCP relays) or
-                      native (the same light C++ server behind all) (default ringway)
+  --backends KIND     behind the relays: native (the same light C++ server behind all, speaking RMP or plain) or ringway
+                      (ringway backend --echo, and node:net echo servers behind the TCP relays) (default native)
   --idle N            connections of the memory rows (default 10000)
   --profile CASE      a flame graph of one server in one case (--server names it, default io_uring), native and JavaScript frames
   --capture CASE      what the packets of one relay case say about its latencies (--server names it, default io_uring)
@@ -83,7 +83,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | 'help' {
     cases: patterns(values.case),
     servers: patterns(values.server),
     shapes: shapes.map(shapeOf),
-    backends: list('backends', values.backends, BACKENDS, ['ringway'])[0],
+    backends: list('backends', values.backends, BACKENDS, ['native'])[0],
     idleConnections: number('idle', values.idle ?? '10000', 1, 60_000),
     quick,
     nativeDirectory: values['native-dir'] ?? join(root, 'build-native', 'bin'),
