@@ -14,6 +14,8 @@ import { PARTIALS } from './shape.js';
 const HOST = '127.0.0.1';
 const READY = /listening on (\S+):(\d+)\b(.*)/;
 const READY_WITHIN_MS = 15_000;
+/** What bin/ringway sets for itself: more inlining helps a peer of many small functions too. */
+export const PEER_FLAGS = ['--max-inlined-bytecode-size-cumulative=4000'];
 /** Above the 10,000 connections of a case, so that a server's own bound is not what is measured. */
 const MAX_CONNECTIONS = 12_000;
 /**
@@ -78,11 +80,17 @@ export class Servers {
   }
 
   nodeNetEcho(inPlace = false): Promise<Server> {
-    return this.#node('node:net echo', [peer('node-net-echo.mjs'), ...(inPlace ? ['--in-place'] : [])]);
+    const connections = ['--max-connections', String(MAX_CONNECTIONS)];
+    return this.#peer('node:net echo', 'node-net-echo.mjs', [...connections, ...(inPlace ? ['--in-place'] : [])]);
   }
 
   bunEcho(): Promise<Server> {
-    return this.#program('Bun echo', 'bun', [peer('bun-echo.mjs')], 'bun is not installed: see https://bun.sh');
+    return this.#program(
+      'Bun echo',
+      'bun',
+      [peer('bun-echo.mjs'), String(MAX_CONNECTIONS)],
+      'bun is not installed: see https://bun.sh',
+    );
   }
 
   /** The least a server can do in C: the floor. */
@@ -98,7 +106,7 @@ export class Servers {
     return this.#ringway(`ringway echo on ${engine}`, [...args, ...most, ...reactorArguments(reactors)], engine);
   }
 
-  /** An echo behind a TCP relay (`plain`), or an RMP backend. */
+  /** An echo behind a TCP relay (`plain`), or an RMP backend. Streams and cancels always have the native one. */
   backend(kind: BackendKind, protocol: LoadProtocol, behind: Behind): Promise<Server> {
     if (behind === 'stream') return this.#nativeBackend('rmp', ['--partials', String(PARTIALS)]);
     if (behind === 'slow') return this.#nativeBackend('rmp', ['--delay-ms', String(SLOW_MS)]);
@@ -133,15 +141,8 @@ export class Servers {
       return `--route=${ROUTES[name as Behind]}=${addresses}`;
     });
     const bounds = ['--max-in-flight', String(MAX_IN_FLIGHT), '--max-connections', String(MAX_CONNECTIONS)];
-    const args = [
-      peer('node-net-gateway.mjs'),
-      '--protocol',
-      protocol,
-      ...bounds,
-      ...routes,
-      ...(perChunk ? ['--per-chunk'] : []),
-    ];
-    return this.#node('node:net gateway', args);
+    const args = ['--protocol', protocol, ...bounds, ...routes, ...(perChunk ? ['--per-chunk'] : [])];
+    return this.#peer('node:net gateway', 'node-net-gateway.mjs', args);
   }
 
   /** A TCP relay in one thread, from its template in bench/peers/. */
@@ -171,6 +172,10 @@ export class Servers {
 
   #ringway(name: string, args: readonly string[], engine?: EngineName): Promise<Server> {
     return this.#node(name, [join(root, 'bin', 'ringway'), ...args], engine);
+  }
+
+  #peer(name: string, file: string, args: readonly string[]): Promise<Server> {
+    return this.#node(name, [...PEER_FLAGS, peer(file), ...args]);
   }
 
   #node(name: string, args: readonly string[], engine?: EngineName): Promise<Server> {
