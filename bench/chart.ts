@@ -2,8 +2,8 @@
 import type { GoalLine } from './goals.js';
 import { type Latency, serverCpu } from './load.js';
 import type { Results } from './results.js';
-import { median } from './statistics.js';
 import { describeSubject } from './subjects.js';
+import { divisionOf, latencyOf, mid } from './summary.js';
 import { figure } from './table.js';
 
 const USER = '#4477aa';
@@ -27,13 +27,9 @@ export function cpuChart({ series, shapes }: Results): string {
     const bars = series
       .filter((one) => one.case === name)
       .map(({ subject, samples }): Bar => {
-        const part = (of: 'userUs' | 'systemUs') => median(samples.map(({ cpu, messages }) => cpu[0][of] / messages));
-        const total = median(samples.map(serverCpu));
-        return {
-          label: describeSubject(room, subject),
-          parts: [part('userUs'), part('systemUs')],
-          text: figure(total),
-        };
+        const total = mid(samples, serverCpu);
+        const user = total * (divisionOf(samples)?.user ?? 0);
+        return { label: describeSubject(room, subject), parts: [user, total - user], text: figure(total) };
       });
     blocks.push(text(10, y, `${name}: ${shapes[name] ?? ''}`, 'bold'), ...barRows(bars, y + 8));
     y += 8 + bars.length * 18 + 30;
@@ -63,7 +59,7 @@ export function latencyChart({ arrivals, shapes }: Results): string {
     const room = inPanel[0].case.startsWith('relay') ? 'relay' : 'echo';
     const lines = inPanel.map(({ subject, samples }) => ({
       label: describeSubject(room, subject),
-      values: RANKS.map((rank) => median(samples.map(({ latencyUs }) => latencyUs[rank]))),
+      values: RANKS.map((rank) => latencyOf(samples)[rank]),
     }));
     const title = `${inPanel[0].case} (${shapes[inPanel[0].case] ?? ''}) at ${Math.round(100 * inPanel[0].share)} % of capacity, µs`;
     return panel(title, lines, 30 + index * height);

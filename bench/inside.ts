@@ -9,7 +9,7 @@ import { matches } from './options.js';
 import type { ProcessGroup } from './process-group.js';
 import { root } from './root.js';
 import { type Subject, SubjectPool, describeSubject } from './subjects.js';
-import { countSystemCalls, type SystemCalls } from './system-calls.js';
+import { type SystemCalls, watchSystemCalls } from './system-calls.js';
 
 const WARM_UP_SECONDS = 0.8;
 const WATCHED_SECONDS = 0.7;
@@ -38,7 +38,6 @@ interface GcTotals {
   readonly gcMs: number;
   readonly minor: number;
   readonly major: number;
-  readonly atMs: number;
 }
 
 export async function measureInside(bench: Bench, group: ProcessGroup): Promise<InsideLine[]> {
@@ -66,20 +65,21 @@ export async function measureInside(bench: Bench, group: ProcessGroup): Promise<
   return lines;
 }
 
+/** The server rests while counting begins and ends, so that what is counted was done for the messages of the sample. */
 async function look(bench: Bench, group: ProcessGroup, subject: Subject, one: Case): Promise<InsideLine> {
-  const seconds = WATCHED_SECONDS + 0.4;
-  const load = bench.load.begin(subject.target, one.shape, { seconds, warmupSeconds: WARM_UP_SECONDS });
-  const sample = load.sample;
-  sample.catch(() => {});
-  await new Promise((resolve) => setTimeout(resolve, (WARM_UP_SECONDS + 0.1) * 1000));
+  const times = { seconds: WATCHED_SECONDS, warmupSeconds: WARM_UP_SECONDS };
+  const load = bench.load.beginGated(subject.target, one.shape, times);
+  await load.warm();
   const before = await gcTotals(subject);
-  const system = await countSystemCalls(group, subject.server.process.pid, WATCHED_SECONDS);
+  const watch = await watchSystemCalls(group, subject.server.process.pid);
+  await load.measure();
+  const system = await watch?.end();
   const after = await gcTotals(subject);
-  const { msgPerSec } = await sample;
+  const sample = await load.finish();
   return {
-    ...{ case: one.name, subject: subject.name, msgPerSec },
-    ...(before && after ? { gc: gcBetween(before, after) } : {}),
-    ...(system === undefined ? {} : { system: perMessage(system, msgPerSec) }),
+    ...{ case: one.name, subject: subject.name, msgPerSec: sample.msgPerSec },
+    ...(before && after ? { gc: gcBetween(before, after, sample.seconds) } : {}),
+    ...(system === undefined ? {} : { system: perMessage(system, sample.messages) }),
   };
 }
 
@@ -97,8 +97,7 @@ async function gcTotals({ server: { process: watched } }: Subject): Promise<GcTo
   return undefined;
 }
 
-function gcBetween(before: GcTotals, after: GcTotals): InsideLine['gc'] {
-  const seconds = (after.atMs - before.atMs) / 1000;
+function gcBetween(before: GcTotals, after: GcTotals, seconds: number): InsideLine['gc'] {
   return {
     msPerSec: (after.gcMs - before.gcMs) / seconds,
     minorPerSec: (after.minor - before.minor) / seconds,
@@ -106,11 +105,10 @@ function gcBetween(before: GcTotals, after: GcTotals): InsideLine['gc'] {
   };
 }
 
-function perMessage(
-  { tool, seconds, calls, contextSwitches, byName }: SystemCalls,
-  msgPerSec: number,
-): InsideLine['system'] {
-  const messages = seconds * msgPerSec;
+export function perMessage(
+  { tool, calls, contextSwitches, byName }: SystemCalls,
+  messages: number,
+): NonNullable<InsideLine['system']> {
   const each = Object.entries(byName).map(([name, count]) => [name, count / messages] as const);
   return {
     tool,

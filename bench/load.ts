@@ -14,8 +14,10 @@ export interface Latency {
 }
 
 export interface CpuTime {
-  readonly userUs: number;
-  readonly systemUs: number;
+  readonly totalUs: number;
+  /** Clock ticks of 10 ms: of one run they are too few to divide the time by. */
+  readonly userTicks: number;
+  readonly systemTicks: number;
 }
 
 /** One measured run. */
@@ -48,6 +50,8 @@ export interface Target {
 export interface LoadTimes {
   readonly seconds: number;
   readonly warmupSeconds: number;
+  /** The warm-up also lasts until each connection had so many answers on average, but not beyond the seconds here. */
+  readonly warmupAnswers?: { readonly each: number; readonly mostSeconds: number };
   /** Messages per second over all connections; undefined: closed loop. */
   readonly rate?: number;
 }
@@ -76,6 +80,12 @@ export class LoadGenerator {
     return { pid: running.pid, sample: finish(running) };
   }
 
+  /** The same, with the server at rest before and after the measured time, for who counts what it does for exactly these messages. */
+  beginGated(target: Target, shape: Shape, times: LoadTimes): GatedLoad {
+    const args = [...shapeArguments(shape), ...timeArguments(times, target), '--gate'];
+    return new GatedLoad(this.#start('ringway-load', target, args));
+  }
+
   /** Opens connections and answers when the server has accepted all; `release` closes them. */
   async hold(target: Target, connections: number, touch: boolean): Promise<{ release(): Promise<void> }> {
     const args = ['--idle', connections, ...(touch ? ['--touch'] : [])];
@@ -96,6 +106,32 @@ export class LoadGenerator {
   }
 }
 
+const GATE_MS = 60_000;
+
+/** A load that waits at two gates: warm and at rest, then done and at rest. */
+export class GatedLoad {
+  #running: BenchProcess;
+
+  constructor(running: BenchProcess) {
+    this.#running = running;
+  }
+
+  async warm(): Promise<void> {
+    await this.#running.line(/"warm"/, GATE_MS);
+  }
+
+  /** Lets the measured time begin, and is back when the server is at rest again. */
+  async measure(): Promise<void> {
+    this.#running.writeLine();
+    await this.#running.line(/"rested"/, GATE_MS);
+  }
+
+  finish(): Promise<Sample> {
+    this.#running.writeLine();
+    return finish(this.#running);
+  }
+}
+
 function shapeArguments({ connections, depth, sizes, mode, idle }: Shape): (string | number)[] {
   const base = [
     '--connections',
@@ -109,15 +145,20 @@ function shapeArguments({ connections, depth, sizes, mode, idle }: Shape): (stri
   return [...base, ...(mode === 'stream' ? ['--partials', PARTIALS] : []), ...(idle > 0 ? ['--idle', idle] : [])];
 }
 
-function timeArguments({ seconds, warmupSeconds, rate }: LoadTimes, { pids }: Target): (string | number)[] {
-  const base = ['--seconds', seconds, '--warmup-seconds', warmupSeconds, '--pid', pids.join(',')];
+function timeArguments(times: LoadTimes, { pids }: Target): (string | number)[] {
+  const { seconds, warmupSeconds, warmupAnswers, rate } = times;
+  const warm =
+    warmupAnswers === undefined
+      ? []
+      : ['--warmup-answers', warmupAnswers.each, '--warmup-most', warmupAnswers.mostSeconds];
+  const base = ['--seconds', seconds, '--warmup-seconds', warmupSeconds, ...warm, '--pid', pids.join(',')];
   return rate === undefined ? base : [...base, '--rate', Math.round(rate)];
 }
 
 async function finish(running: BenchProcess): Promise<Sample> {
   const { status } = await running.ended;
   if (status !== 0) throw new Error(`${running.stderr || 'ringway-load failed'} ${running.stdout.trim()}`);
-  return readSample(running.stdout);
+  return readSample(running.stdout.trim().split('\n').at(-1)!);
 }
 
 /** What `ringway-load` prints, as far as it is read here. */
@@ -126,7 +167,7 @@ interface Printed {
   readonly seconds: number;
   readonly msgPerSec: number;
   readonly latency_us: Latency;
-  readonly cpu: readonly { readonly cpuUserUs: number; readonly cpuSystemUs: number }[];
+  readonly cpu: readonly { readonly cpuUs: number; readonly userTicks: number; readonly systemTicks: number }[];
   readonly loadCpuUsPerMessage: number;
   readonly lateness_us?: { readonly p99: number };
   readonly connects_per_s?: number;
@@ -142,7 +183,7 @@ export function readSample(text: string): Sample {
   }
   return {
     ...{ messages, seconds, msgPerSec, latencyUs },
-    cpu: printed.cpu.map(({ cpuUserUs, cpuSystemUs }) => ({ userUs: cpuUserUs, systemUs: cpuSystemUs })),
+    cpu: printed.cpu.map(({ cpuUs, userTicks, systemTicks }) => ({ totalUs: cpuUs, userTicks, systemTicks })),
     generatorUs: printed.loadCpuUsPerMessage * messages,
     ...(lateness === undefined ? {} : { latenessP99Us: lateness.p99 }),
     ...(printed.connects_per_s === undefined ? {} : { connectsPerSec: printed.connects_per_s }),
@@ -152,19 +193,24 @@ export function readSample(text: string): Sample {
 
 /** CPU-µs per message of the server itself. */
 export function serverCpu({ cpu, messages }: Sample): number {
-  return (cpu[0].userUs + cpu[0].systemUs) / messages;
+  return cpu[0].totalUs / messages;
 }
 
 /** Of all servers behind it, together. */
 export function backendsCpu({ cpu, messages }: Sample): number {
-  return cpu.slice(1).reduce((sum, { userUs, systemUs }) => sum + userUs + systemUs, 0) / messages;
+  return cpu.slice(1).reduce((sum, { totalUs }) => sum + totalUs, 0) / messages;
 }
 
 /** The share of one core that the server used: 1 is a core of its own, all the time. */
 export function serverShare({ cpu, seconds }: Sample): number {
-  return (cpu[0].userUs + cpu[0].systemUs) / (seconds * 1e6);
+  return cpu[0].totalUs / (seconds * 1e6);
 }
 
 export function generatorShare({ generatorUs, seconds }: Sample): number {
   return generatorUs / (seconds * 1e6);
+}
+
+/** Cores that the server, those behind it and the generator used together. */
+export function coresUsed({ cpu, generatorUs, seconds }: Sample): number {
+  return cpu.reduce((sum, { totalUs }) => sum + totalUs, generatorUs) / (seconds * 1e6);
 }

@@ -71,7 +71,7 @@ async function ask({ child }: Server): Promise<{ cpuUs: number; rss: number }> {
 /** What `ringway-load` prints. */
 interface Loaded {
   readonly messages: number;
-  readonly cpu: readonly { readonly cpuUserUs: number; readonly cpuSystemUs: number }[];
+  readonly cpu: readonly { readonly cpuUs: number }[];
 }
 
 async function loadShape(server: Server, shape: string, seconds: number): Promise<number> {
@@ -81,7 +81,7 @@ async function loadShape(server: Server, shape: string, seconds: number): Promis
     ...['--seconds', String(seconds), '--warmup-seconds', '0.3', '--pid', String(server.child.pid)],
   ]);
   const { cpu, messages } = JSON.parse(stdout) as Loaded;
-  return (cpu[0].cpuUserUs + cpu[0].cpuSystemUs) / messages;
+  return cpu[0].cpuUs / messages;
 }
 
 /** One connection, so many bytes there and back. CPU-µs per MB. */

@@ -100,6 +100,10 @@ export class BenchProcess {
     });
   }
 
+  writeLine(text = ''): void {
+    this.#child.stdin.write(`${text}\n`);
+  }
+
   closeInput(): void {
     this.#child.stdin.end();
   }

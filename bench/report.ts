@@ -1,24 +1,15 @@
 /** From samples to tables: medians with their spread, goals, warnings. */
 import { DIRECT, type Room } from './cases.js';
 import { type GoalLine, judgeGoals } from './goals.js';
-import { backendsCpu, generatorShare, type Latency, type Sample, serverCpu, serverShare } from './load.js';
+import { backendsCpu, generatorShare, type Latency, type Sample, serverCpu } from './load.js';
 import type { MemorySeries } from './memory.js';
 import type { Machine } from './machine.js';
 import type { Results } from './results.js';
 import type { Series } from './rounds.js';
 import { median } from './statistics.js';
-import { describeSubject, protocolOf } from './subjects.js';
+import { describeSubject, protocolOf, threadsOf } from './subjects.js';
+import { divisionOf, generatorWasTheLimit, latencyOf, machineWasFull, mid } from './summary.js';
 import { figure, renderText, type Table } from './table.js';
-
-/** From this share of a core on the generator has no more to give. */
-const GENERATOR_FULL = 0.95;
-/** Below this share of a core a server with one thread was waiting for work. */
-const SERVER_BUSY = 0.9;
-
-/** The median over the rounds of one figure of each sample. */
-function mid(samples: readonly Sample[], of: (sample: Sample) => number): number {
-  return median(samples.map(of));
-}
 
 const roomOf = (name: string): Room => (name.startsWith('relay') ? 'relay' : 'echo');
 
@@ -26,11 +17,11 @@ export function caseTables(results: Results): Table[] {
   const names = [...new Set(results.series.map((one) => one.case))];
   return names.map((name) => {
     const inCase = results.series.filter((one) => one.case === name);
-    return caseTable(name, results.shapes[name] ?? '', inCase);
+    return caseTable(name, results.shapes[name] ?? '', inCase, results.machine.cores);
   });
 }
 
-function caseTable(name: string, shape: string, inCase: readonly Series[]): Table {
+function caseTable(name: string, shape: string, inCase: readonly Series[], cores: number): Table {
   const room = inCase[0].case.startsWith('relay') ? 'relay' : roomOf(name);
   const behind = inCase.some(({ samples }) => samples[0].cpu.length > 1);
   const stream = inCase.some(({ samples }) => samples[0].partialsPerSec !== undefined);
@@ -39,7 +30,7 @@ function caseTable(name: string, shape: string, inCase: readonly Series[]): Tabl
     ...['server', 'CPU-µs/msg', 'lowest–highest', 'user', 'system'],
     ...(behind ? ['backends'] : []),
     ...['msg/s', ...(churn ? ['connects/s'] : []), ...(stream ? ['partials/s'] : [])],
-    ...['p50 µs', 'p90', 'p99', 'p99.9', 'max', 'load', ''],
+    ...['p50 µs', 'p90', 'p99', 'worst p99.9', 'max', 'load', ''],
   ];
   const rows = inCase.map(({ subject, samples }) => [
     describeSubject(room, subject),
@@ -50,36 +41,48 @@ function caseTable(name: string, shape: string, inCase: readonly Series[]): Tabl
     ...(stream ? [figure(mid(samples, ({ partialsPerSec = Number.NaN }) => partialsPerSec))] : []),
     ...latencyCells(samples),
     `${Math.round(100 * mid(samples, generatorShare))} %`,
-    generatorWasTheLimit(samples) ? 'load-limited' : '',
+    limitOf(subject, samples, cores),
   ]);
-  return { title: `${name}: ${shape}`, headings, rows };
+  return { title: `${name}: ${shape}`, note: divisionNote(inCase), headings, rows };
+}
+
+function limitOf(subject: string, samples: readonly Sample[], cores: number): string {
+  if (generatorWasTheLimit(samples, threadsOf(subject), cores)) return 'load-limited';
+  return machineWasFull(samples, cores) ? 'machine full' : '';
+}
+
+/** No profile stands behind user and system time. */
+function divisionNote(inCase: readonly Series[]): string | undefined {
+  const known = inCase.flatMap(({ samples }) => divisionOf(samples) ?? []);
+  if (known.length === 0) return undefined;
+  const points = Math.ceil(100 * Math.max(...known.map(({ uncertain }) => uncertain)));
+  return `user and system: CPU time divided by the clock ticks of all rounds, ±${points} % of it where there were fewest`;
 }
 
 function cpuCells(samples: readonly Sample[]): string[] {
   const all = samples.map(serverCpu);
+  const total = median(all);
+  const division = divisionOf(samples);
+  const part = (share: number | undefined) => (share === undefined ? '' : figure(total * share));
   return [
-    figure(median(all)),
+    figure(total),
     `${figure(Math.min(...all))}–${figure(Math.max(...all))}`,
-    figure(mid(samples, ({ cpu, messages }) => cpu[0].userUs / messages)),
-    figure(mid(samples, ({ cpu, messages }) => cpu[0].systemUs / messages)),
+    part(division?.user),
+    part(division && 1 - division.user),
   ];
 }
 
 const PERCENTILES = ['p50', 'p90', 'p99', 'p999', 'max'] as const satisfies readonly (keyof Latency)[];
 
 function latencyCells(samples: readonly Sample[]): string[] {
-  return PERCENTILES.map((name) => figure(mid(samples, ({ latencyUs }) => latencyUs[name])));
-}
-
-/** The generator's core was full while the server's was not: the server could have done more. */
-export function generatorWasTheLimit(samples: readonly Sample[]): boolean {
-  return mid(samples, generatorShare) >= GENERATOR_FULL && mid(samples, serverShare) < SERVER_BUSY;
+  const latency = latencyOf(samples);
+  return PERCENTILES.map((name) => figure(latency[name]));
 }
 
 export function arrivalTables({ arrivals, shapes }: Results): Table[] {
   return [...new Set(arrivals.map((one) => one.case))].map((name) => ({
     title: `${name}: ${shapes[name] ?? ''}, constant arrival rate, latency from the time at which a message was due`,
-    headings: ['server', 'of capacity', 'msg/s', 'p50 µs', 'p90', 'p99', 'p99.9', 'max', 'CPU-µs/msg', 'load'],
+    headings: ['server', 'of capacity', 'msg/s', 'p50 µs', 'p90', 'p99', 'worst p99.9', 'max', 'CPU-µs/msg', 'load'],
     rows: arrivals
       .filter((one) => one.case === name)
       .sort((a, b) => a.share - b.share)
@@ -211,9 +214,16 @@ export function warnings({ machine, series, arrivals }: Results): string[] {
   if (machine.load > machine.cores / 4) {
     found.push(`the machine was busy before (load ${machine.load.toFixed(1)}): measure again`);
   }
-  const limited = series.filter(({ samples }) => generatorWasTheLimit(samples));
+  const { cores } = machine;
+  const limited = series.filter(({ subject, samples }) => generatorWasTheLimit(samples, threadsOf(subject), cores));
   for (const { case: name, subject } of limited) {
     found.push(`${name}, ${describeSubject(roomOf(name), subject)}: the load generator was the limit, not the server`);
+  }
+  const full = series.filter(({ samples }) => machineWasFull(samples, cores));
+  if (full.length > 0) {
+    found.push(
+      `in ${full.length} of ${series.length} rows all ${cores} cores were full: msg/s and latency say there who got them, CPU per message compares`,
+    );
   }
   for (const one of arrivals) {
     const reached = median(one.samples.map(({ msgPerSec }) => msgPerSec)) / one.ratePerSec;

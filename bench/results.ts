@@ -6,7 +6,7 @@ import type { Machine } from './machine.js';
 import type { MemorySeries } from './memory.js';
 import type { Series } from './rounds.js';
 
-export const FORMAT = 2;
+export const FORMAT = 3;
 
 export interface Results {
   readonly format: typeof FORMAT;

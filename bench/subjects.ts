@@ -41,6 +41,11 @@ export function parseEngine(name: string): EngineSubject | undefined {
   return { engine: match[1] as EngineName, reactors: match[2] === undefined ? undefined : Number(match[2]) };
 }
 
+/** That do its work: of a Ringway with reactors of its own, they and the JavaScript thread; all others have one. */
+export function threadsOf(name: string): number {
+  return 1 + (parseEngine(name)?.reactors ?? 0);
+}
+
 /** Of the load on a relay. */
 export function protocolOf(name: string): LoadProtocol {
   return name.endsWith(':rmp') ? 'rmp' : 'plain';

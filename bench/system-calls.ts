@@ -1,5 +1,10 @@
 /** System calls and wake-ups of a running process: counted by perf (which barely slows it), else by strace (which does). */
-import type { ProcessGroup } from './process-group.js';
+import { readdirSync, readlinkSync } from 'node:fs';
+import type { BenchProcess, ProcessGroup } from './process-group.js';
+
+const ATTACHED_WITHIN_MS = 5_000;
+/** From the first counter of perf to its last: one is opened after the other. */
+const COUNTERS_OPEN_MS = 100;
 
 /** Those a server of this bench may make per message, by their names in the kernel. Others are counted together. */
 const NAMES = [
@@ -20,7 +25,6 @@ const NAMES = [
 
 export interface SystemCalls {
   readonly tool: 'perf' | 'strace';
-  readonly seconds: number;
   readonly calls: number;
   /** Times a thread was switched away from, by its own waiting or not; strace cannot tell. */
   readonly contextSwitches: number | undefined;
@@ -28,41 +32,65 @@ export interface SystemCalls {
   readonly byName: Readonly<Record<string, number>>;
 }
 
-/** Watches for so long. Undefined when neither tool is there, or neither may. */
-export async function countSystemCalls(
-  group: ProcessGroup,
-  pid: number,
-  seconds: number,
-): Promise<SystemCalls | undefined> {
-  return (await withPerf(group, pid, seconds)) ?? (await withStrace(group, pid, seconds));
+/** Counts from when it was made until its end. */
+export interface Watch {
+  end(): Promise<SystemCalls | undefined>;
 }
 
-async function withPerf(group: ProcessGroup, pid: number, seconds: number): Promise<SystemCalls | undefined> {
+/** Undefined when neither tool is there, or neither may. */
+export async function watchSystemCalls(group: ProcessGroup, pid: number): Promise<Watch | undefined> {
+  return (await withPerf(group, pid)) ?? (await withStrace(group, pid));
+}
+
+async function withPerf(group: ProcessGroup, pid: number): Promise<Watch | undefined> {
   const events = ['raw_syscalls:sys_enter', 'context-switches', ...NAMES.map((name) => `syscalls:sys_enter_${name}`)];
-  const args = ['stat', '-x', ',', '-e', events.join(','), '-p', String(pid), '--', 'sleep', String(seconds)];
-  const running = group.start('perf stat', 'perf', args);
-  const { status } = await running.ended;
-  return status === 0 ? parsePerfStat(running.stderr, seconds) : undefined;
+  const perf = group.start('perf stat', 'perf', ['stat', '-x', ',', '-e', events.join(','), '-p', String(pid)]);
+  if (!(await attached(perf, () => hasCounters(perf.pid)))) return undefined;
+  await passed(COUNTERS_OPEN_MS);
+  return watch(perf, parsePerfStat);
 }
 
-async function withStrace(group: ProcessGroup, pid: number, seconds: number): Promise<SystemCalls | undefined> {
-  const running = group.start('strace', 'strace', ['-c', '-f', '-p', String(pid)]);
-  const startMs = performance.now();
-  const gone = await Promise.race([running.ended, passed(seconds)]);
-  if (gone !== undefined) return undefined;
-  await running.stop('SIGINT');
-  return parseStrace(running.stderr, (performance.now() - startMs) / 1000);
+async function withStrace(group: ProcessGroup, pid: number): Promise<Watch | undefined> {
+  const strace = group.start('strace', 'strace', ['-c', '-f', '-p', String(pid)]);
+  const says = () => /Process \d+ attached/.test(strace.stderr);
+  return (await attached(strace, says)) ? watch(strace, parseStrace) : undefined;
 }
 
-function passed(seconds: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000, undefined));
+function watch(tool: BenchProcess, parse: (text: string) => SystemCalls | undefined): Watch {
+  return {
+    end: async () => {
+      await tool.stop('SIGINT');
+      return parse(tool.stderr);
+    },
+  };
 }
 
-/**
- * `perf stat -x,`: lines of `count,unit,event,…`. Undefined when the calls were not counted. The time is that of the `sleep` it ran: its
- * own clock (`duration_time`) is added up over the threads watched.
- */
-export function parsePerfStat(text: string, seconds: number): SystemCalls | undefined {
+/** False: it ended, or took too long and was ended. */
+async function attached(tool: BenchProcess, isAttached: () => boolean): Promise<boolean> {
+  const endMs = performance.now() + ATTACHED_WITHIN_MS;
+  while (performance.now() < endMs && tool.failure === undefined) {
+    if (isAttached()) return true;
+    await passed(10);
+  }
+  await tool.stop();
+  return false;
+}
+
+function hasCounters(pid: number): boolean {
+  try {
+    const folder = `/proc/${pid}/fd`;
+    return readdirSync(folder).some((fd) => readlinkSync(`${folder}/${fd}`) === 'anon_inode:[perf_event]');
+  } catch {
+    return false;
+  }
+}
+
+function passed(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** `perf stat -x,`: lines of `count,unit,event,…`. Undefined when the calls were not counted. */
+export function parsePerfStat(text: string): SystemCalls | undefined {
   const counts = new Map<string, number>();
   for (const line of text.split('\n')) {
     const [count, , event] = line.split(',');
@@ -72,17 +100,17 @@ export function parsePerfStat(text: string, seconds: number): SystemCalls | unde
   if (calls === undefined) return undefined;
   const named = NAMES.map((name): [string, number] => [name, counts.get(`syscalls:sys_enter_${name}`) ?? 0]);
   const contextSwitches = counts.get('context-switches');
-  return { tool: 'perf', seconds, calls, contextSwitches, byName: mostFrequent(named) };
+  return { tool: 'perf', calls, contextSwitches, byName: mostFrequent(named) };
 }
 
 /** `strace -c`: `% time, seconds, usecs/call, calls, errors (may be empty), syscall`, and a line of totals. */
-export function parseStrace(text: string, seconds: number): SystemCalls | undefined {
+export function parseStrace(text: string): SystemCalls | undefined {
   const rows = [...text.matchAll(/^\s*[\d.]+\s+[\d.]+\s+\d*\s+(\d+)\s+(?:\d+\s+)?(\w+)\s*$/gm)];
   const named = rows.map(([, calls, name]): [string, number] => [name, Number(calls)]);
   const total = named.find(([name]) => name === 'total')?.[1];
   if (total === undefined) return undefined;
   const byName = mostFrequent(named.filter(([name]) => name !== 'total'));
-  return { tool: 'strace', seconds, calls: total, contextSwitches: undefined, byName };
+  return { tool: 'strace', calls: total, contextSwitches: undefined, byName };
 }
 
 function mostFrequent(named: readonly [string, number][]): Record<string, number> {

@@ -35,6 +35,8 @@ A load generator of one thread: every answer is checked byte for byte, with its 
   --partials N        (default 100)
   --seconds T         measured time (default 2)
   --warmup-seconds T  seconds before it (default 0.5); also --warmup
+  --warmup-answers N  and until every connection had N answers on average (default 0) …
+  --warmup-most T     … but not longer than so many seconds
   --patience T        seconds without any answer after which what is in flight counts as missing (default 10)
   --pid PID[,PID...]  server processes whose CPU time is read over the measured time
   --idle N            with --connections: N more, which stay idle and must still be open at the end. Alone: opens N, prints
@@ -42,6 +44,8 @@ A load generator of one thread: every answer is checked byte for byte, with its 
   --spin              never sleep: answers are seen and requests sent at once, at the price of a core; without it the
                       wake-up of the generator is part of each latency
   --touch             with --idle alone: exchange one message over each connection first
+  --gate              of a closed loop: rests before and after the measured time with nothing in flight, prints a line and
+                      waits for one on stdin, so that who counts system calls meanwhile counts those of these messages
 
 Prints one JSON object. Exit status: 0; 1 when an answer was wrong, missing or unexpected; 2 for bad arguments.
 )";
@@ -91,6 +95,14 @@ inline bool ParsePids(const char* list, std::vector<pid_t>* pids) {
   return !pids->empty();
 }
 
+// Null: not an option that stands alone.
+inline bool* FlagOf(std::string_view name, Options* options) {
+  if (name == "--touch") return &options->touch;
+  if (name == "--spin") return &options->spin;
+  if (name == "--gate") return &options->gate;
+  return nullptr;
+}
+
 // One option and its value. False: not understood.
 inline bool ParseOption(std::string_view name, const char* value, Options* options) {
   if (name == "--host") return options->host = value, true;
@@ -106,6 +118,8 @@ inline bool ParseOption(std::string_view name, const char* value, Options* optio
   if (name == "--protocol") return Choose(value, kProtocols, &options->protocol);
   if (name == "--seconds") return Assign(value, 0.01, 3600, &options->seconds);
   if (name == "--warmup" || name == "--warmup-seconds") return Assign(value, 0, 3600, &options->warmup);
+  if (name == "--warmup-answers") return Assign(value, 0, 1'000'000, &options->warmup_answers);
+  if (name == "--warmup-most") return Assign(value, 0, 3600, &options->warmup_most);
   if (name == "--patience") return Assign(value, 0.01, 3600, &options->patience);
   if (name == "--idle") return Assign(value, 1, 60000, &options->idle);
   if (name == "--pid") return ParsePids(value, &options->pids);
@@ -118,6 +132,9 @@ inline const char* Contradiction(const Options& options) {
   if (options.port == 0) return "--port is missing";
   if (needs_rmp && options.protocol != Protocol::kRmp) return "--mode stream and cancel need --protocol rmp";
   if (options.mode == Mode::kChurn && options.open_loop()) return "--mode churn has no --rate";
+  if (options.gate && (options.mode == Mode::kChurn || options.mode == Mode::kHold || options.open_loop())) {
+    return "--gate needs a closed loop";
+  }
   if (options.touch && options.mode != Mode::kHold) return "--touch goes with --idle alone";
   if (options.mode == Mode::kHold && options.protocol == Protocol::kRmp) {
     return "--idle alone needs an echo server: plain or raw-echo";
@@ -135,8 +152,8 @@ inline Options ParseArguments(int argc, char** argv) {
       std::fputs(kUsage, stdout);
       std::exit(0);
     }
-    if (name == "--touch" || name == "--spin") {
-      (name == "--spin" ? options.spin : options.touch) = true;
+    if (bool* flag = FlagOf(name, &options); flag != nullptr) {
+      *flag = true;
       continue;
     }
     const char* value = i + 1 < argc ? argv[i + 1] : "";

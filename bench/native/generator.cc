@@ -42,20 +42,29 @@ bool Generator::Run(Result* result) {
   now_ns_ = last_progress_ns_ = Now();
   arrivals_.StartAt(now_ns_);
   Start();
-  LoopUntil(now_ns_ + static_cast<uint64_t>(options_.warmup * 1e9));
+  WarmUp();
+  if (options_.gate) {
+    Rest();
+    PassGate("warm");
+    sending_ = true;
+    now_ns_ = last_progress_ns_ = Now();
+  }
 
   std::vector<ProcessCpu> before;
   std::vector<ProcessCpu> after;
   const bool watched_before = ReadCpu(&before);
-  const CpuTime own_before = ReadOwnCpu();
+  const uint64_t own_before_ns = ReadOwnCpuNs();
   window_start_ns_ = Now();
   window_end_ns_ = window_start_ns_ + static_cast<uint64_t>(options_.seconds * 1e9);
   measuring_ = true;
+  if (options_.gate) Start();
   LoopUntil(window_end_ns_);
+  if (options_.gate) Rest();
   measuring_ = false;
   const uint64_t end_ns = Now();
   const bool watched = ReadCpu(&after) && watched_before;
-  result_.own_cpu = ReadOwnCpu() - own_before;
+  result_.own_cpu_us = static_cast<double>(ReadOwnCpuNs() - own_before_ns) / 1000;
+  if (options_.gate) PassGate("rested");
 
   Drain();
   CountMissing();
@@ -77,6 +86,26 @@ void Generator::Start() {
       Flush(&connection);
     }
   }
+}
+
+void Generator::WarmUp() {
+  const uint64_t start_ns = now_ns_;
+  LoopUntil(start_ns + static_cast<uint64_t>(options_.warmup * 1e9));
+  const uint64_t wanted = static_cast<uint64_t>(options_.warmup_answers) * connections_.size();
+  const uint64_t latest_ns = start_ns + static_cast<uint64_t>(options_.warmup_most * 1e9);
+  while (open_ > 0 && settled_ < wanted && Now() < latest_ns) LoopUntil(std::min(latest_ns, Now() + kWarmUpStepNs));
+}
+
+// Asks nothing more, and waits for the answers.
+void Generator::Rest() {
+  sending_ = false;
+  while (open_ > 0 && in_flight_ > 0 && Now() < last_progress_ns_ + patience_ns_) Poll(kLongestPollNs);
+}
+
+void Generator::PassGate(const char* line) {
+  std::printf("{\"%s\":true}\n", line);
+  std::fflush(stdout);
+  WaitForLine();
 }
 
 void Generator::LoopUntil(uint64_t end_ns) {

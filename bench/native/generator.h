@@ -40,12 +40,16 @@ class Generator {
   static constexpr uint64_t kLongestPollNs = kSecond / 10;
   // After the last answer: time for one that nobody asked for.
   static constexpr uint64_t kListenOnNs = kSecond / 50;
+  static constexpr uint64_t kWarmUpStepNs = kSecond / 200;
   // Answers are looked at between so many requests, also when the generator is behind.
   static constexpr int kDueAtOnce = 64;
   static constexpr int kMaxExplained = 8;
 
   void Start();
+  void WarmUp();
   void LoopUntil(uint64_t end_ns);
+  void Rest();
+  void PassGate(const char* line);
   void Drain();
   void CountMissing();
   void Poll(uint64_t timeout_ns);
@@ -96,6 +100,7 @@ class Generator {
   uint64_t last_progress_ns_ = 0;
   uint64_t window_start_ns_ = UINT64_MAX;  // the measured time
   uint64_t window_end_ns_ = UINT64_MAX;
+  uint64_t settled_ = 0;  // answers, from the beginning on
   uint64_t in_flight_ = 0;
   uint64_t waiting_ = 0;
   size_t open_ = 0;

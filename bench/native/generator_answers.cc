@@ -74,6 +74,7 @@ void Generator::Settle(Connection* connection, Verdict verdict) {
   const Slot slot = *connection->in_flight.At(slot_index);
   connection->in_flight.Remove(slot_index, in_order_);
   --in_flight_;
+  ++settled_;
   last_progress_ns_ = now_ns_;
   if (verdict == Verdict::kWrong) {
     ++result_.errors.wrong;

@@ -37,6 +37,15 @@ inline size_t CountClosed(const std::vector<int>& fds) {
   return closed;
 }
 
+// Or for its end.
+inline void WaitForLine() {
+  char byte = 0;
+  while (byte != '\n') {
+    const ssize_t got = read(STDIN_FILENO, &byte, 1);
+    if (got == 0 || (got < 0 && errno != EINTR)) return;
+  }
+}
+
 inline void WaitForEndOfInput() {
   char byte;
   while (true) {

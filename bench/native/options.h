@@ -42,6 +42,9 @@ struct Options {
   Spacing spacing = Spacing::kPoisson;
   double seconds = 2;
   double warmup = 0.5;
+  // The warm-up also lasts until each connection had so many answers on average, but no longer than `warmup_most`.
+  int warmup_answers = 0;
+  double warmup_most = 0;
   // Seconds without an answer after which what is in flight counts as missing.
   double patience = 10;
   std::vector<pid_t> pids;
@@ -50,6 +53,8 @@ struct Options {
   bool spin = false;
   // When only idle connections are held: one message goes over each before it rests.
   bool touch = false;
+  // Rests before and after the measured time, with nothing in flight, until a line comes on stdin.
+  bool gate = false;
 
   bool open_loop() const { return rate > 0; }
 };

@@ -1,9 +1,10 @@
-// CPU time of other processes, as the kernel accounts it, all threads. The sum is exact to the nanosecond: it is what
-// the process's CPU clock says. How it divides into user and system time comes from /proc/PID/stat, in clock ticks (10
-// ms) and sampled by ticks: over less than a second the division is coarse.
+// CPU time of other processes, all threads. The sum is the process's CPU clock, which the scheduler counts in
+// nanoseconds whenever it switches a thread and at each tick: of a thread that runs at the moment, up to one tick (1 to
+// 10 ms, by the kernel's HZ) is not in it yet. How it divides into user and system time comes from /proc/PID/stat in
+// clock ticks of 10 ms, and most kernels only sample it, once per tick: one run is too short for a division, so both
+// numbers of ticks are reported as they are and added up over several runs.
 #pragma once
 
-#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -15,26 +16,15 @@
 
 namespace ringway::bench {
 
-struct CpuTime {
-  uint64_t user_us = 0;
-  uint64_t system_us = 0;
-
-  CpuTime operator-(const CpuTime& earlier) const { return {user_us - earlier.user_us, system_us - earlier.system_us}; }
-  double total() const { return static_cast<double>(user_us + system_us); }
-};
-
 struct ProcessCpu {
   uint64_t total_ns = 0;
   uint64_t user_ticks = 0;
   uint64_t system_ticks = 0;
 
-  CpuTime operator-(const ProcessCpu& earlier) const {
-    const uint64_t total_us = (total_ns - earlier.total_ns) / 1000;
-    const auto user = static_cast<double>(user_ticks - earlier.user_ticks);
-    const double ticks = user + static_cast<double>(system_ticks - earlier.system_ticks);
-    const auto user_us = ticks == 0 ? 0 : static_cast<uint64_t>(static_cast<double>(total_us) * user / ticks);
-    return {user_us, total_us - user_us};
+  ProcessCpu operator-(const ProcessCpu& earlier) const {
+    return {total_ns - earlier.total_ns, user_ticks - earlier.user_ticks, system_ticks - earlier.system_ticks};
   }
+  double total_us() const { return static_cast<double>(total_ns) / 1000; }
 };
 
 // Nothing when the process is gone.
@@ -61,13 +51,11 @@ inline std::optional<ProcessCpu> ReadProcessCpu(pid_t pid) {
                     system};
 }
 
-inline CpuTime ReadOwnCpu() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto microseconds = [](const timeval& time) {
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_usec);
-  };
-  return {microseconds(usage.ru_utime), microseconds(usage.ru_stime)};
+// In nanoseconds, of this process.
+inline uint64_t ReadOwnCpuNs() {
+  timespec time{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
 }  // namespace ringway::bench

@@ -63,18 +63,14 @@ class Report {
     double total_us = 0;
     std::printf("\"cpu\":[");
     for (const ProcessUse& process : result_.processes) {
-      const CpuTime& cpu = process.cpu;
-      total_us += cpu.total();
-      std::printf("%s{\"pid\":%d,\"cpuUserUs\":%llu,\"cpuSystemUs\":%llu,",
-                  &process == result_.processes.data() ? "" : ",", static_cast<int>(process.pid), Count(cpu.user_us),
-                  Count(cpu.system_us));
-      std::printf("\"userUsPerMessage\":%.4f,\"systemUsPerMessage\":%.4f,\"cpuUsPerMessage\":%.4f}",
-                  PerMessage(static_cast<double>(cpu.user_us)), PerMessage(static_cast<double>(cpu.system_us)),
-                  PerMessage(cpu.total()));
+      const ProcessCpu& cpu = process.cpu;
+      total_us += cpu.total_us();
+      std::printf("%s{\"pid\":%d,\"cpuUs\":%.1f,\"userTicks\":%llu,\"systemTicks\":%llu,\"cpuUsPerMessage\":%.4f}",
+                  &process == result_.processes.data() ? "" : ",", static_cast<int>(process.pid), cpu.total_us(),
+                  Count(cpu.user_ticks), Count(cpu.system_ticks), PerMessage(cpu.total_us()));
     }
     std::printf("],\"cpuUsPerMessage\":%.4f,\"loadCpuUsPerMessage\":%.4f,\"loadCpuFraction\":%.4f,",
-                PerMessage(total_us), PerMessage(result_.own_cpu.total()),
-                result_.own_cpu.total() / 1e6 / result_.seconds);
+                PerMessage(total_us), PerMessage(result_.own_cpu_us), result_.own_cpu_us / 1e6 / result_.seconds);
   }
 
   void PrintErrors() const {

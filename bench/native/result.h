@@ -22,16 +22,16 @@ struct Errors {
 
 struct ProcessUse {
   pid_t pid = 0;
-  CpuTime cpu;
+  ProcessCpu cpu;
 };
 
 struct Result {
   double seconds = 0;
-  uint64_t messages = 0;  // answered in the measured time
+  uint64_t messages = 0;  // answered in the measured time; behind a gate also those that came while it rested
   Histogram latency;
   Errors errors;
   std::vector<ProcessUse> processes;
-  CpuTime own_cpu;
+  double own_cpu_us = 0;
 
   // Open loop: requests that were due in the measured time, and how late each was sent, or queued behind --depth.
   uint64_t arrivals = 0;

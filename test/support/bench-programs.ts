@@ -1,6 +1,6 @@
 /** Runs the bench's native programs, which `npm run build` makes. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -25,7 +25,7 @@ export interface LoadReport {
   readonly answered: number;
   readonly partials: number;
   readonly connects: number;
-  readonly cpu: readonly { cpuUserUs: number; cpuSystemUs: number; cpuUsPerMessage: number }[];
+  readonly cpu: readonly { cpuUs: number; userTicks: number; systemTicks: number; cpuUsPerMessage: number }[];
   readonly latency_us: Times;
   readonly lateness_us: Times;
 }
@@ -48,7 +48,7 @@ export async function endBenchPrograms(): Promise<void> {
 }
 
 function start(program: string, args: readonly (string | number)[]): ChildProcess {
-  const child = spawn(`${FOLDER}${program}`, args.map(String), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(`${FOLDER}${program}`, args.map(String), { stdio: ['pipe', 'pipe', 'pipe'] });
   running.add(child);
   child.once('close', () => running.delete(child));
   return child;
@@ -72,7 +72,16 @@ export class LoadRun {
     this.child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk));
     const [status] = await once(this.child, 'close');
     if (stdout === '') throw new Error(`ringway-load printed nothing (exit status ${status}): ${stderr}`);
-    return { ...JSON.parse(stdout), status, stderr };
+    return { ...JSON.parse(stdout.trim().split('\n').at(-1)!), status, stderr };
+  }
+
+  /** Resolves when it has printed such a line. */
+  async line(pattern: RegExp): Promise<void> {
+    let seen = '';
+    for await (const [chunk] of on(this.child.stdout!, 'data')) {
+      seen += chunk;
+      if (pattern.test(seen)) return;
+    }
   }
 }
 

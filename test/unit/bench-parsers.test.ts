@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseSlabinfo, parseSockstat } from '../../bench/kernel-memory.js';
-import { backendsCpu, generatorShare, readSample, serverCpu, serverShare } from '../../bench/load.js';
+import { backendsCpu, coresUsed, generatorShare, readSample, serverCpu, serverShare } from '../../bench/load.js';
+import { perMessage } from '../../bench/inside.js';
 import { parsePerfStat, parseStrace } from '../../bench/system-calls.js';
 
 describe('the load generator’s line', () => {
@@ -8,8 +9,8 @@ describe('the load generator’s line', () => {
     ...{ messages: 1000, seconds: 2, msgPerSec: 500, loadCpuUsPerMessage: 40, connects_per_s: 7, partials: 300 },
     latency_us: { p50: 1, p90: 2, p99: 3, p999: 4, max: 5 },
     cpu: [
-      { pid: 1, cpuUserUs: 2000, cpuSystemUs: 4000 },
-      { pid: 2, cpuUserUs: 1000, cpuSystemUs: 0 },
+      { pid: 1, cpuUs: 6000, userTicks: 1, systemTicks: 3 },
+      { pid: 2, cpuUs: 1000, userTicks: 0, systemTicks: 0 },
     ],
   };
 
@@ -19,6 +20,8 @@ describe('the load generator’s line', () => {
     expect(backendsCpu(sample)).toBe(1);
     expect(serverShare(sample)).toBe(0.003);
     expect(generatorShare(sample)).toBe(0.02);
+    expect(coresUsed(sample)).toBe(0.0235);
+    expect(sample.cpu[0]).toEqual({ totalUs: 6000, userTicks: 1, systemTicks: 3 });
     expect(sample).toMatchObject({ connectsPerSec: 7, partialsPerSec: 150, latencyUs: { p90: 2, max: 5 } });
   });
 
@@ -37,11 +40,11 @@ describe('system calls', () => {
       '1500,,syscalls:sys_enter_sendto,0,100.00,,',
       '0,,syscalls:sys_enter_futex,0,100.00,,',
     ].join('\n');
-    expect(parsePerfStat(text, 0.5)).toEqual({
-      ...{ tool: 'perf', seconds: 0.5, calls: 4000, contextSwitches: 120 },
+    expect(parsePerfStat(text)).toEqual({
+      ...{ tool: 'perf', calls: 4000, contextSwitches: 120 },
       byName: { recvfrom: 2500, sendto: 1500 },
     });
-    expect(parsePerfStat('<not counted>,,raw_syscalls:sys_enter,0,100.00,,', 0.5)).toBeUndefined();
+    expect(parsePerfStat('<not counted>,,raw_syscalls:sys_enter,0,100.00,,')).toBeUndefined();
   });
 
   test('as strace prints them', () => {
@@ -52,11 +55,19 @@ describe('system calls', () => {
 ------ ----------- ----------- --------- --------- ----------------
 100.00    0.001000           1      1000        12 total
 `;
-    expect(parseStrace(text, 2)).toEqual({
-      ...{ tool: 'strace', seconds: 2, calls: 1000, contextSwitches: undefined },
+    expect(parseStrace(text)).toEqual({
+      ...{ tool: 'strace', calls: 1000, contextSwitches: undefined },
       byName: { sendto: 600, recvfrom: 400 },
     });
-    expect(parseStrace('strace: attach: Operation not permitted', 2)).toBeUndefined();
+    expect(parseStrace('strace: attach: Operation not permitted')).toBeUndefined();
+  });
+});
+
+test('calls per message are those of the messages that were counted', () => {
+  const counted = { tool: 'strace', calls: 3000, contextSwitches: 500, byName: { read: 1000 } } as const;
+  expect(perMessage(counted, 1000)).toEqual({
+    ...{ tool: 'strace', callsPerMessage: 3, switchesPerMessage: 0.5 },
+    byName: { read: 1 },
   });
 });
 

@@ -3,17 +3,12 @@ import { cpuChart, escapeXml, goalChart, latencyChart } from '../../bench/chart.
 import { compareResults, compareSamples, comparisonTables, differencesOfMachines } from '../../bench/compare.js';
 import { judgeGoals } from '../../bench/goals.js';
 import type { MemorySeries } from '../../bench/memory.js';
-import {
-  addedLatencyTable,
-  caseTables,
-  generatorWasTheLimit,
-  memoryTable,
-  renderAll,
-  warnings,
-} from '../../bench/report.js';
+import { addedLatencyTable, caseTables, memoryTable, renderAll, warnings } from '../../bench/report.js';
 import { markdownReport } from '../../bench/save.js';
+import { threadsOf } from '../../bench/subjects.js';
+import { divisionOf, generatorWasTheLimit, latencyOf, machineWasFull } from '../../bench/summary.js';
 import { figure, renderMarkdown, renderText } from '../../bench/table.js';
-import { results, sample, series } from '../support/bench-results.js';
+import { cpuTime, results, sample, series } from '../support/bench-results.js';
 
 const memory: MemorySeries = {
   ...{ subject: 'io_uring', connections: 10_000, touchedBytes: [9e6], kernelBytes: [60e6], socketBufferBytes: [0] },
@@ -85,20 +80,34 @@ describe('tables', () => {
       system: '4.00',
       'msg/s': '100,000',
       'p50 µs': '50.0',
-      'p99.9': '400',
-      max: '800',
+      'worst p99.9': '480',
+      max: '960',
       load: '50 %',
     });
+  });
+
+  test('one round is too short to tell user from system time: ticks are added up over all', () => {
+    const rounds = [1, 0, 2, 0].map((userTicks) => sample(5, { cpu: [{ totalUs: 5e5, userTicks, systemTicks: 9 }] }));
+    const division = divisionOf(rounds)!;
+    expect(division.user).toBeCloseTo(3 / 39);
+    expect(division.uncertain).toBeGreaterThan(0.05);
+    expect(divisionOf([sample(5, { cpu: [{ totalUs: 9, userTicks: 0, systemTicks: 0 }] })])).toBeUndefined();
+    const none = divisionOf([sample(5, { cpu: [{ totalUs: 5e5, userTicks: 0, systemTicks: 50 }] })])!;
+    expect(none.uncertain).toBeGreaterThan(0.03);
+    const [table] = caseTables(results([{ case: 'echo-500x1', subject: 'io_uring', samples: rounds }]));
+    expect(table.rows[0].slice(3, 5)).toEqual(['0.385', '4.62']);
+    expect(table.note).toMatch(/clock ticks of all rounds, ±\d+ %/);
+  });
+
+  test('the maximum is that of all rounds, p99.9 that of the worst, the others are medians', () => {
+    const latency = latencyOf([sample(1), sample(2), sample(9)]);
+    expect(latency).toEqual({ p50: 20, p90: 40, p99: 80, p999: 720, max: 1440 });
   });
 
   test('backends have their own column', () => {
     const withBackends = [
       sample(5, {
-        cpu: [
-          { userUs: 1e5, systemUs: 1e5 },
-          { userUs: 5e4, systemUs: 0 },
-          { userUs: 0, systemUs: 5e4 },
-        ],
+        cpu: [cpuTime(2e5), cpuTime(5e4), cpuTime(5e4)],
       }),
     ];
     const [table] = caseTables(results([{ case: 'relay-500x1', subject: 'haproxy', samples: withBackends }]));
@@ -134,10 +143,25 @@ describe('tables', () => {
 });
 
 describe('warnings', () => {
-  test('the generator was the limit when its core was full and the server’s was not', () => {
-    expect(generatorWasTheLimit([sample(5, { generatorUs: 990_000 })])).toBe(true);
-    expect(generatorWasTheLimit([sample(9.5, { generatorUs: 990_000 })])).toBe(false);
-    expect(generatorWasTheLimit([sample(5, { generatorUs: 700_000 })])).toBe(false);
+  test('the generator was the limit when its core was full and the server’s threads had cores left', () => {
+    const limited = (cpuUs: number, generatorUs: number, threads = 1, cores = 2) =>
+      generatorWasTheLimit([sample(cpuUs, { generatorUs })], threads, cores);
+    expect(limited(5, 990_000)).toBe(true);
+    expect(limited(9.5, 990_000)).toBe(false);
+    expect(limited(5, 700_000)).toBe(false);
+    // One and a half cores used: all that a server with one thread can have, but not one with two.
+    expect(limited(15, 990_000, 2)).toBe(true);
+    expect(limited(15, 990_000, 3, 8)).toBe(true);
+    expect(limited(18.5, 990_000, 3, 2)).toBe(false);
+    expect(['io_uring', 'epoll/0', 'epoll/2:rmp', 'haproxy'].map(threadsOf)).toEqual([1, 1, 3, 1]);
+  });
+
+  test('the machine was full when server, backends and generator had all of it', () => {
+    const full = sample(8, { generatorUs: 600_000, cpu: [cpuTime(8e5), cpuTime(3e5), cpuTime(3e5)] });
+    expect(machineWasFull([full], 2)).toBe(true);
+    expect(machineWasFull([full], 4)).toBe(false);
+    const text = warnings(results([{ case: 'relay-500x1', subject: 'haproxy', samples: [full] }])).join();
+    expect(text).toContain('in 1 of 1 rows all 2 cores were full');
   });
 
   test('a busy machine, a rate that was not reached, a generator that was late', () => {
