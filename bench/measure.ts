@@ -29,7 +29,7 @@ export async function measure(bench: Bench, group: ProcessGroup, machine: Machin
   const named = [...CASES, ...cases, ...ARRIVALS].map(({ name, shape }) => [name, describeShape(shape)]);
   return {
     ...{ format: FORMAT, at: new Date().toISOString(), machine, minutes: (performance.now() - startMs) / 60_000 },
-    ...{ rounds: options.rounds, seconds: options.seconds, backends: options.backends },
+    ...{ rounds: options.rounds, seconds: options.seconds, seed: options.seed, backends: options.backends },
     ...{ notes: bench.notes, failures: bench.failures, shapes: Object.fromEntries(named) },
     ...{ series, arrivals, memory, inside },
   };

@@ -1,4 +1,5 @@
 /** The bench's command line. */
+import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root } from './root.js';
@@ -27,6 +28,8 @@ export interface BenchOptions {
   readonly shapes: readonly Shape[];
   readonly backends: BackendKind;
   readonly idleConnections: number;
+  /** Of the order in which servers are measured. */
+  readonly seed: number;
   readonly quick: boolean;
   /** Where `ringway-load` and the other native programs are. */
   readonly nativeDirectory: string;
@@ -48,6 +51,7 @@ Measures Ringway beside what one would use instead: CPU time per message, throug
   --only PARTS        of ${PARTS.join(',')} (default all)
   --rounds N          interleaved rounds; tables show medians (default 5)
   --seconds T         measured time of each server in each case and round (default 0.5)
+  --seed N            of the order in which servers are measured; it is printed (default: another one each time)
   --backends KIND     behind the relays: native (the same light C++ server behind all, speaking RMP or plain) or ringway
                       (ringway backend --echo, and node:net echo servers behind the TCP relays) (default native)
   --idle N            connections of the memory rows (default 10000)
@@ -85,6 +89,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | 'help' {
     shapes: shapes.map(shapeOf),
     backends: list('backends', values.backends, BACKENDS, ['native'])[0],
     idleConnections: number('idle', values.idle ?? '10000', 1, 60_000),
+    seed: number('seed', values.seed ?? String(randomInt(2 ** 31)), 0, 2 ** 31 - 1),
     quick,
     nativeDirectory: values['native-dir'] ?? join(root, 'build-native', 'bin'),
   };
@@ -99,7 +104,16 @@ function taskOf(values: ReturnType<typeof parse>): Task {
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
-  const texts = { rounds: text, seconds: text, only: text, case: text, server: text, shape: text, backends: text };
+  const texts = {
+    rounds: text,
+    seconds: text,
+    only: text,
+    case: text,
+    server: text,
+    shape: text,
+    backends: text,
+    seed: text,
+  };
   const tasks = { profile: text, capture: text, check: flag, list: flag };
   try {
     return parseArgs({

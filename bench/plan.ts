@@ -15,13 +15,18 @@ import { INSIDE_SUBJECTS } from './inside.js';
 import { parseEngine } from './subjects.js';
 
 /** Every server answers so long before anything counts: V8 compiles for seconds. */
-export const FIRST_WARM_UP_SECONDS = 2;
+export const FIRST_WARM_UP_SECONDS = 1.5;
+/** Each measurement warms up until its connections had so many answers each: buffers have grown, and nobody is still in the first burst. */
+const WARM_UP_ANSWERS = { each: 20, mostSeconds: 1.5 } as const;
+const QUICK_WARM_UP_ANSWERS = { each: 10, mostSeconds: 0.5 } as const;
 export const ARRIVAL_ROUNDS = 3;
 export const ARRIVAL_SECONDS = 0.8;
 
 /** Measured before, on 2 cores: what a run takes besides its own time, and what each connection adds. */
 const RUN_OVERHEAD_SECONDS = 0.06;
 const CONNECTION_SECONDS = 0.00008;
+/** What the slower ones of a room answer per second, for the length of a warm-up. */
+const ANSWERS_PER_SECOND: Readonly<Record<Room, number>> = { echo: 110_000, relay: 60_000 };
 const START_SECONDS = 0.35;
 const MEMORY_SECONDS = 1.6;
 const INSIDE_SECONDS = 3.6;
@@ -78,7 +83,7 @@ export function estimateSeconds(options: BenchOptions): number {
     0,
   );
   for (const one of cases) {
-    const each = options.seconds + options.warmupSeconds + RUN_OVERHEAD_SECONDS;
+    const each = options.seconds + warmUpSeconds(one, options) + RUN_OVERHEAD_SECONDS;
     const connections = (one.shape.connections + one.shape.idle) * CONNECTION_SECONDS;
     for (const subject of one.subjects) {
       for (let round = 1; round <= options.rounds; round++) {
@@ -96,6 +101,12 @@ export function estimateSeconds(options: BenchOptions): number {
   return seconds;
 }
 
+function warmUpSeconds({ room, shape: { connections } }: Case, options: BenchOptions): number {
+  const { each, mostSeconds } = warmUpAnswers(options);
+  const answers = (each * connections) / ANSWERS_PER_SECOND[room];
+  return Math.max(options.warmupSeconds, Math.min(mostSeconds, answers));
+}
+
 /** One of the three numbers of reactors is what the engine takes by itself, and then not measured a second time. */
 function likelihood(subject: string): number {
   return parseEngine(subject)?.reactors === undefined ? 1 : 2 / 3;
@@ -103,6 +114,10 @@ function likelihood(subject: string): number {
 
 export function firstWarmUp({ quick }: BenchOptions): number {
   return quick ? 1 : FIRST_WARM_UP_SECONDS;
+}
+
+export function warmUpAnswers({ quick }: BenchOptions): { readonly each: number; readonly mostSeconds: number } {
+  return quick ? QUICK_WARM_UP_ANSWERS : WARM_UP_ANSWERS;
 }
 
 /** The load without a gateway in between, in the protocols that the gateways are measured with. */

@@ -237,8 +237,9 @@ export function warnings({ machine, series, arrivals }: Results): string[] {
   return found;
 }
 
-export function describeRun({ rounds, seconds, minutes, backends }: Results): string {
-  return `medians of up to ${rounds} interleaved rounds of ${seconds} s, backends: ${backends}, ${minutes.toFixed(1)} minutes in all`;
+export function describeRun({ rounds, seconds, minutes, backends, seed }: Results): string {
+  const order = `in an order drawn with --seed ${seed}`;
+  return `medians of up to ${rounds} interleaved rounds of ${seconds} s ${order}, backends: ${backends}, ${minutes.toFixed(1)} minutes in all`;
 }
 
 export function describeIt({

@@ -14,6 +14,8 @@ export interface Results {
   readonly machine: Machine;
   readonly rounds: number;
   readonly seconds: number;
+  /** Of the order in which servers were measured. */
+  readonly seed: number;
   readonly backends: string;
   readonly minutes: number;
   readonly notes: readonly string[];

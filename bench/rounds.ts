@@ -1,13 +1,15 @@
 /**
- * Interleaved rounds: within a round every server is measured once in every case, and the next round begins with another server. What
- * drifts (clock speed, a neighbour's load) then meets all of them alike, and medians of rounds compare.
+ * Interleaved rounds: within a round every server is measured once in every case, in an order that is drawn afresh each time. What
+ * drifts (clock speed, a neighbour's load), and what one server leaves behind for the next, then meets all of them alike, and medians
+ * of rounds compare.
  */
 import type { Bench } from './bench.js';
 import type { Behind, Case } from './cases.js';
 import { descriptorLimit, descriptorsOf } from './descriptors.js';
 import { generatorShare, type LoadTimes, type Sample, serverCpu } from './load.js';
 import type { BenchOptions } from './options.js';
-import { firstWarmUp, isMeasuredIn } from './plan.js';
+import { firstWarmUp, isMeasuredIn, warmUpAnswers } from './plan.js';
+import { seededRandom, shuffle } from './random.js';
 import { ROUTES } from './servers.js';
 import { describeShape, shape } from './shape.js';
 import { describeSubject, type Subject, type SubjectPool } from './subjects.js';
@@ -33,10 +35,11 @@ export async function runRounds(bench: Bench, cases: readonly Case[], pool: Subj
       .map((subject): Series => ({ case: one.name, subject, samples: [] })),
   );
   const failed = new Set<string>();
+  const random = seededRandom(bench.options.seed);
   for (let round = 1; round <= bench.options.rounds; round++) {
     for (const one of cases) {
       bench.say(`${one.name}: ${describeShape(one.shape)}, round ${round} of ${bench.options.rounds}`);
-      for (const name of rotate(one.subjects, round)) {
+      for (const name of shuffle(one.subjects, random)) {
         const subject = subjects.get(name);
         const into = series.find((its) => its.case === one.name && its.subject === name);
         const cell = `${one.name} ${name}`;
@@ -62,9 +65,11 @@ function hasDescriptors(bench: Bench, { name, room, shape }: Case, subject: stri
   return enough;
 }
 
-function timesOf(round: number, { shape: { mode } }: Case, { seconds, warmupSeconds, quick }: BenchOptions): LoadTimes {
+function timesOf(round: number, { shape: { mode } }: Case, options: BenchOptions): LoadTimes {
+  const { seconds, warmupSeconds, quick } = options;
   const cold = round === 1 && mode !== 'request' && !quick;
-  return { seconds, warmupSeconds: cold ? COLD_WARM_UP_SECONDS : warmupSeconds };
+  const warmupAnswers = warmUpAnswers(options);
+  return { seconds, warmupSeconds: cold ? COLD_WARM_UP_SECONDS : warmupSeconds, warmupAnswers };
 }
 
 async function startAll(bench: Bench, cases: readonly Case[], pool: SubjectPool): Promise<Map<string, Subject>> {
@@ -101,8 +106,4 @@ export async function measureOnce(
 
 function onRoute({ target }: Subject, behind: Behind) {
   return { ...target, route: ROUTES[behind] };
-}
-
-function rotate<Item>(items: readonly Item[], by: number): Item[] {
-  return items.map((_, index) => items[(index + by) % items.length]);
 }

@@ -1,4 +1,5 @@
 /** The statistics of the bench: few samples per series (one per round), so medians, ranks and resampling, no normal curve. */
+import { seededRandom } from './random.js';
 
 /** Of an even number of values, the mean of the two in the middle. @throws on no values at all. */
 export function median(values: readonly number[]): number {
@@ -36,16 +37,6 @@ export function ratioInterval(a: readonly number[], b: readonly number[]): Inter
   const draw = (values: readonly number[]) => median(values.map(() => values[Math.floor(random() * values.length)]));
   const ratios = Array.from({ length: RESAMPLES }, () => draw(a) / draw(b));
   return { low: quantile(ratios, 0.025), high: quantile(ratios, 0.975) };
-}
-
-/** mulberry32: small, good enough for resampling, the same on every machine. */
-function seededRandom(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** How often `a` is above `b` over all pairs; a tie counts half. */

@@ -29,7 +29,15 @@ export function series(name: string, subject: string, cpuUs: readonly number[]):
 
 export function results(of: readonly Series[], more: Partial<Results> = {}): Results {
   return {
-    ...{ format: FORMAT, at: '2026-01-02T03:04:05.678Z', rounds: 5, seconds: 1, backends: 'native', minutes: 12 },
+    ...{
+      format: FORMAT,
+      at: '2026-01-02T03:04:05.678Z',
+      rounds: 5,
+      seconds: 1,
+      seed: 7,
+      backends: 'native',
+      minutes: 12,
+    },
     machine: {
       ...{ cpu: 'a processor', cores: 2, memoryGiB: 8, kernel: '6.1', node: 'v20.19.0', v8: '11.3', commit: 'abc1234' },
       ...{ congestionControl: 'cubic', peers: { haproxy: '2.6', nginx: null }, load: 0.1 },

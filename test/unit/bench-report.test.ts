@@ -223,6 +223,7 @@ describe('the report', () => {
       'a processor, 2 cores',
       'haproxy 2.6, nginx not installed',
       'commit abc1234',
+      '--seed 7',
       'left out: a peer',
     ]) {
       expect(text).toContain(part);

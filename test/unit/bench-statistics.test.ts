@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { seededRandom, shuffle } from '../../bench/random.js';
 import { leastP, mannWhitneyP, mean, median, quantile, ratioInterval } from '../../bench/statistics.js';
 
 describe('median and quantile', () => {
@@ -30,6 +31,21 @@ describe('median and quantile', () => {
   test('nothing has neither', () => {
     expect(() => median([])).toThrow(RangeError);
     expect(() => quantile([], 0.5)).toThrow(RangeError);
+  });
+});
+
+describe('a seeded order', () => {
+  test('is the same for the same seed, holds each once, and puts everybody everywhere', () => {
+    const names = ['a', 'b', 'c', 'd'];
+    const order = (seed: number) => shuffle(names, seededRandom(seed));
+    expect(order(7)).toEqual(order(7));
+    const seen = Array.from({ length: 400 }, (_, seed) => order(seed));
+    for (const one of seen) expect([...one].sort()).toEqual(names);
+    for (const place of [0, 1, 2, 3]) {
+      const first = seen.filter((one) => one[place] === 'a').length;
+      expect(first).toBeGreaterThan(60);
+      expect(first).toBeLessThan(140);
+    }
   });
 });
 
