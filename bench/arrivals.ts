@@ -3,9 +3,10 @@
  * from then. A closed loop would stop asking while the server stalls, and so hide what the stall did to everybody else.
  */
 import type { Bench } from './bench.js';
-import { ARRIVAL_SHARES, type ArrivalCase } from './cases.js';
+import { ARRIVAL_SHARES, type ArrivalCase, COMMON_RATES } from './cases.js';
 import type { Sample } from './load.js';
-import { ARRIVAL_ROUNDS, ARRIVAL_SECONDS, directSubjects } from './plan.js';
+import { ARRIVAL_ROUNDS, ARRIVAL_SECONDS } from './plan.js';
+import { seededRandom, shuffle } from './random.js';
 import { measureOnce, type Series } from './rounds.js';
 import { median } from './statistics.js';
 import type { SubjectPool } from './subjects.js';
@@ -13,9 +14,8 @@ import type { SubjectPool } from './subjects.js';
 export interface ArrivalSeries {
   readonly case: string;
   readonly subject: string;
-  /** Of the capacity of the server named in `capacityOf`. */
-  readonly share: number;
-  readonly capacityOf: string;
+  /** Of the server's own capacity; undefined: a rate that is the same for all. */
+  readonly share: number | undefined;
   readonly ratePerSec: number;
   readonly samples: Sample[];
 }
@@ -28,44 +28,33 @@ export async function measureArrivals(
 ): Promise<ArrivalSeries[]> {
   const series = planSeries(bench, plan, closed);
   const rounds = Math.min(ARRIVAL_ROUNDS, bench.options.rounds);
-  const times = { seconds: ARRIVAL_SECONDS, warmupSeconds: bench.options.warmupSeconds };
+  const random = seededRandom(bench.options.seed);
   for (let round = 1; round <= rounds; round++) {
-    for (const share of ARRIVAL_SHARES) {
-      bench.say(`${plan.name}: ${100 * share} % of capacity, round ${round} of ${rounds}`);
-      for (const one of series.filter((its) => its.share === share)) {
-        const subject = await pool.get(one.subject);
-        if (subject === undefined) continue;
-        const sample = await measureOnce(
-          bench,
-          subject,
-          { ...plan, behind: 'echo' },
-          { ...times, rate: one.ratePerSec },
-        );
-        if (sample !== undefined) one.samples.push(sample);
-      }
+    bench.say(`${plan.name}: round ${round} of ${rounds}`);
+    for (const one of shuffle(series, random)) {
+      const subject = await pool.get(one.subject);
+      if (subject === undefined) continue;
+      const times = { seconds: ARRIVAL_SECONDS, warmupSeconds: bench.options.warmupSeconds, rate: one.ratePerSec };
+      const sample = await measureOnce(bench, subject, { ...plan, behind: 'echo' }, times);
+      if (sample !== undefined) one.samples.push(sample);
     }
   }
   return series.filter(({ samples }) => samples.length > 0);
 }
 
-/** Each server at shares of its own capacity; the load without a gateway at those of the io_uring gateway. */
 function planSeries(bench: Bench, plan: ArrivalCase, closed: readonly Series[]): ArrivalSeries[] {
-  const wanted: [subject: string, capacityOf: string][] = plan.subjects.map((name) => [name, name]);
-  if (plan.room === 'relay') {
-    for (const direct of directSubjects(plan.subjects)) {
-      wanted.push([direct, direct.endsWith(':rmp') ? 'io_uring:rmp' : 'io_uring']);
-    }
-  }
-  return wanted.flatMap(([subject, capacityOf]) => {
-    const measured = closed.find((one) => one.case === plan.capacityOf && one.subject === capacityOf);
+  return plan.subjects.flatMap((subject) => {
+    const at = (ratePerSec: number, share?: number): ArrivalSeries => ({
+      ...{ case: plan.name, subject, share, ratePerSec, samples: [] },
+    });
+    if (plan.capacityOf === undefined) return COMMON_RATES.map((rate) => at(rate));
+    const measured = closed.find((one) => one.case === plan.capacityOf && one.subject === subject);
     if (measured === undefined) {
       if (subject !== 'bun')
         bench.note(`${plan.name}, ${subject}: its capacity is measured by ${plan.capacityOf}, which did not run`);
       return [];
     }
     const capacity = median(measured.samples.map(({ msgPerSec }) => msgPerSec));
-    return ARRIVAL_SHARES.map((share) => ({
-      ...{ case: plan.name, subject, share, capacityOf, ratePerSec: share * capacity, samples: [] },
-    }));
+    return ARRIVAL_SHARES.map((share) => at(share * capacity, share));
   });
 }

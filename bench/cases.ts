@@ -159,15 +159,17 @@ export function casesOfShape(of: Shape): Case[] {
   ];
 }
 
-/** Constant arrival rates: a share of what each server itself reached in this run's closed loop of the named case. */
+/** Of the capacity that each server itself reached in this run's closed loop of the named case. */
 export const ARRIVAL_SHARES = [0.2, 0.5, 0.8] as const;
+/** Messages per second, the same for all: far below what any relay can do, and what the slowest still can. */
+export const COMMON_RATES = [5_000, 30_000] as const;
 
 export interface ArrivalCase {
   readonly name: string;
   readonly room: Room;
   readonly shape: Shape;
-  /** The closed-loop case whose throughput is the capacity. */
-  readonly capacityOf: string;
+  /** The closed-loop case whose throughput is the capacity; undefined: the common rates. */
+  readonly capacityOf: string | undefined;
   readonly subjects: readonly string[];
 }
 
@@ -184,6 +186,20 @@ export const ARRIVALS: readonly ArrivalCase[] = [
     room: 'relay',
     shape: shape(500, 0, 64),
     capacityOf: 'relay-500x1',
-    subjects: [HAPROXY, NODE_NET_GATEWAY, 'io_uring', 'io_uring:rmp', 'epoll', 'portable'],
+    subjects: [HAPROXY, NODE_NET_GATEWAY, 'io_uring', 'epoll'],
+  },
+  {
+    name: 'relay-added',
+    room: 'relay',
+    shape: shape(500, 0, 64),
+    capacityOf: undefined,
+    subjects: [
+      ...[DIRECT, `${DIRECT}:rmp`, HAPROXY, NODE_NET_GATEWAY],
+      ...['io_uring', 'io_uring:rmp', 'epoll', 'portable'],
+    ],
   },
 ];
+
+export function isDirect(subject: string): boolean {
+  return subject.startsWith(DIRECT);
+}

@@ -1,4 +1,5 @@
 /** SVG charts of a run: bars of CPU time per case, percentiles over arrival rates, goals. Plain SVG, no script, no font but the reader's. */
+import type { ArrivalSeries } from './arrivals.js';
 import type { GoalLine } from './goals.js';
 import { type Latency, serverCpu } from './load.js';
 import type { Results } from './results.js';
@@ -50,18 +51,21 @@ function barRows(bars: readonly Bar[], top: number): string[] {
 
 const RANKS = ['p50', 'p90', 'p99', 'p999', 'max'] as const satisfies readonly (keyof Latency)[];
 
-/** Latency by percentile (both logarithmic), a panel per share of capacity. */
+/** Latency by percentile (both logarithmic), a panel per share of capacity or common rate. */
 export function latencyChart({ arrivals, shapes }: Results): string {
-  const panels = [...new Set(arrivals.map((one) => `${one.case}|${one.share}`))];
+  const panelOf = ({ case: name, share, ratePerSec }: ArrivalSeries) => `${name}|${share ?? ratePerSec}`;
+  const panels = [...new Set(arrivals.map(panelOf))];
   const height = 230;
   const drawn = panels.map((key, index) => {
-    const inPanel = arrivals.filter((one) => `${one.case}|${one.share}` === key);
+    const inPanel = arrivals.filter((one) => panelOf(one) === key);
     const room = inPanel[0].case.startsWith('relay') ? 'relay' : 'echo';
     const lines = inPanel.map(({ subject, samples }) => ({
       label: describeSubject(room, subject),
       values: RANKS.map((rank) => latencyOf(samples)[rank]),
     }));
-    const title = `${inPanel[0].case} (${shapes[inPanel[0].case] ?? ''}) at ${Math.round(100 * inPanel[0].share)} % of capacity, µs`;
+    const { share, ratePerSec } = inPanel[0];
+    const load = share === undefined ? `${figure(ratePerSec)} msg/s` : `${Math.round(100 * share)} % of capacity`;
+    const title = `${inPanel[0].case} (${shapes[inPanel[0].case] ?? ''}) at ${load}, µs`;
     return panel(title, lines, 30 + index * height);
   });
   const head = text(10, 18, 'latency at a constant arrival rate, from the time at which a message was due', 'bold');

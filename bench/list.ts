@@ -1,15 +1,20 @@
 /** `--list`: what would be measured, and why. */
+import { COMMON_RATES } from './cases.js';
 import type { BenchOptions } from './options.js';
 import { estimateSeconds, planArrivals, planCases } from './plan.js';
 import { describeShape } from './shape.js';
 import { renderText } from './table.js';
+
+function ratesOf(capacityOf: string | undefined): string {
+  return capacityOf === undefined ? `${COMMON_RATES.join(' and ')} msg/s` : `shares of ${capacityOf}`;
+}
 
 export function listCases(options: BenchOptions): string {
   const rows = planCases(options).map(({ name, shape, key, subjects, why }) => [
     ...[name, describeShape(shape), key ? 'every round' : 'every second round', why, subjects.join(' ')],
   ]);
   const arrivals = planArrivals(options).map(({ name, shape, capacityOf, subjects }) => [
-    ...[name, describeShape(shape), '', `arrivals at shares of ${capacityOf}`, subjects.join(' ')],
+    ...[name, describeShape(shape), '', `arrivals at ${ratesOf(capacityOf)}`, subjects.join(' ')],
   ]);
   const table = renderText({
     title: 'cases',

@@ -34,6 +34,8 @@ export interface Sample {
   readonly generatorUs: number;
   /** At a constant arrival rate: how late the generator itself sent, 99th percentile. */
   readonly latenessP99Us?: number;
+  /** And how many messages were due in the measured time. */
+  readonly due?: number;
   readonly connectsPerSec?: number;
   readonly partialsPerSec?: number;
 }
@@ -170,6 +172,7 @@ interface Printed {
   readonly cpu: readonly { readonly cpuUs: number; readonly userTicks: number; readonly systemTicks: number }[];
   readonly loadCpuUsPerMessage: number;
   readonly lateness_us?: { readonly p99: number };
+  readonly arrivals?: number;
   readonly connects_per_s?: number;
   readonly partials?: number;
 }
@@ -185,7 +188,7 @@ export function readSample(text: string): Sample {
     ...{ messages, seconds, msgPerSec, latencyUs },
     cpu: printed.cpu.map(({ cpuUs, userTicks, systemTicks }) => ({ totalUs: cpuUs, userTicks, systemTicks })),
     generatorUs: printed.loadCpuUsPerMessage * messages,
-    ...(lateness === undefined ? {} : { latenessP99Us: lateness.p99 }),
+    ...(lateness === undefined ? {} : { latenessP99Us: lateness.p99, due: printed.arrivals }),
     ...(printed.connects_per_s === undefined ? {} : { connectsPerSec: printed.connects_per_s }),
     ...(printed.partials === undefined ? {} : { partialsPerSec: printed.partials / seconds }),
   };

@@ -5,14 +5,15 @@ import {
   type ArrivalCase,
   CASES,
   type Case,
+  COMMON_RATES,
   casesOfShape,
-  DIRECT,
+  isDirect,
   type Room,
 } from './cases.js';
 import { type BenchOptions, matches, UsageError } from './options.js';
 import { MEMORY_SUBJECTS, memoryRounds } from './memory.js';
 import { INSIDE_SUBJECTS } from './inside.js';
-import { parseEngine } from './subjects.js';
+import { directOf, parseEngine } from './subjects.js';
 
 /** Every server answers so long before anything counts: V8 compiles for seconds. */
 export const FIRST_WARM_UP_SECONDS = 1.5;
@@ -64,8 +65,14 @@ function subjectsOf({ subjects }: Case, { servers, quick }: BenchOptions): strin
 export function planArrivals(options: BenchOptions): ArrivalCase[] {
   if (!options.parts.includes('arrivals')) return [];
   return ARRIVALS.filter(({ room }) => options.parts.includes(room))
-    .map((one) => ({ ...one, subjects: one.subjects.filter((name) => matches(name, options.servers)) }))
+    .map((one) => ({ ...one, subjects: arrivingAt(one, options) }))
     .filter(({ subjects }) => subjects.length > 0);
+}
+
+/** Whatever relay was asked for is compared with the load straight on its backend. */
+function arrivingAt({ subjects }: ArrivalCase, { servers }: BenchOptions): string[] {
+  const asked = subjects.filter((name) => matches(name, servers) && !isDirect(name));
+  return [...new Set(asked.map(directOf))].filter((name) => subjects.includes(name)).concat(asked);
 }
 
 /** A case with a goal is measured in every round, others and fixed numbers of reactors in every second one. */
@@ -91,9 +98,9 @@ export function estimateSeconds(options: BenchOptions): number {
       }
     }
   }
-  for (const { room, subjects } of planArrivals(options)) {
-    const runs = subjects.length + (room === 'relay' ? directSubjects(subjects).length : 0);
-    seconds += runs * ARRIVAL_SHARES.length * ARRIVAL_ROUNDS * (ARRIVAL_SECONDS + options.warmupSeconds + 0.1);
+  for (const { subjects, capacityOf } of planArrivals(options)) {
+    const rates = capacityOf === undefined ? COMMON_RATES.length : ARRIVAL_SHARES.length;
+    seconds += subjects.length * rates * ARRIVAL_ROUNDS * (ARRIVAL_SECONDS + options.warmupSeconds + 0.1);
   }
   if (options.parts.includes('memory')) seconds += MEMORY_SUBJECTS.length * memoryRounds(options) * MEMORY_SECONDS;
   if (options.parts.includes('inside'))
@@ -118,12 +125,6 @@ export function firstWarmUp({ quick }: BenchOptions): number {
 
 export function warmUpAnswers({ quick }: BenchOptions): { readonly each: number; readonly mostSeconds: number } {
   return quick ? QUICK_WARM_UP_ANSWERS : WARM_UP_ANSWERS;
-}
-
-/** The load without a gateway in between, in the protocols that the gateways are measured with. */
-export function directSubjects(subjects: readonly string[]): string[] {
-  const protocols = new Set(subjects.map((name) => (name.endsWith(':rmp') ? `${DIRECT}:rmp` : DIRECT)));
-  return [...protocols];
 }
 
 /** Rooms that have cases, with theirs. */

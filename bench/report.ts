@@ -1,5 +1,5 @@
 /** From samples to tables: medians with their spread, goals, warnings. */
-import { DIRECT, type Room } from './cases.js';
+import { isDirect, type Room } from './cases.js';
 import { type GoalLine, judgeGoals } from './goals.js';
 import { backendsCpu, generatorShare, type Latency, type Sample, serverCpu } from './load.js';
 import type { MemorySeries } from './memory.js';
@@ -7,8 +7,8 @@ import type { Machine } from './machine.js';
 import type { Results } from './results.js';
 import type { Series } from './rounds.js';
 import { median } from './statistics.js';
-import { describeSubject, protocolOf, threadsOf } from './subjects.js';
-import { divisionOf, generatorWasTheLimit, latencyOf, machineWasFull, mid } from './summary.js';
+import { describeSubject, directOf, threadsOf } from './subjects.js';
+import { answeredShare, divisionOf, generatorWasTheLimit, latencyOf, machineWasFull, mid } from './summary.js';
 import { figure, renderText, type Table } from './table.js';
 
 const roomOf = (name: string): Room => (name.startsWith('relay') ? 'relay' : 'echo');
@@ -82,13 +82,13 @@ function latencyCells(samples: readonly Sample[]): string[] {
 export function arrivalTables({ arrivals, shapes }: Results): Table[] {
   return [...new Set(arrivals.map((one) => one.case))].map((name) => ({
     title: `${name}: ${shapes[name] ?? ''}, constant arrival rate, latency from the time at which a message was due`,
-    headings: ['server', 'of capacity', 'msg/s', 'p50 µs', 'p90', 'p99', 'worst p99.9', 'max', 'CPU-µs/msg', 'load'],
+    headings: ['server', 'due', 'msg/s', 'p50 µs', 'p90', 'p99', 'worst p99.9', 'max', 'CPU-µs/msg', 'load'],
     rows: arrivals
       .filter((one) => one.case === name)
-      .sort((a, b) => a.share - b.share)
+      .sort((a, b) => (a.share ?? a.ratePerSec) - (b.share ?? b.ratePerSec))
       .map((one) => [
         describeSubject(roomOf(name), one.subject),
-        `${Math.round(100 * one.share)} %${one.capacityOf === one.subject ? '' : ` of ${one.capacityOf}`}`,
+        one.share === undefined ? figure(one.ratePerSec) : percent(one.share),
         figure(mid(one.samples, ({ msgPerSec }) => msgPerSec)),
         ...latencyCells(one.samples),
         figure(mid(one.samples, serverCpu)),
@@ -97,37 +97,53 @@ export function arrivalTables({ arrivals, shapes }: Results): Table[] {
   }));
 }
 
-/** With the gateway minus without it, under one and the same load: a lone client, and the rates at which both were measured. */
+/** Where less was answered in the time it was due in, a queue grew, and its length is no property of a gateway. */
+const LEAST_ANSWERED = 0.98;
+const ADDED = ['p50', 'p90', 'p99'] as const satisfies readonly (keyof Latency)[];
+
+/** With the gateway minus without it, under one and the same load: a lone client, and the rates that are common to all. */
 export function addedLatencyTable({ series, arrivals }: Results): Table | undefined {
-  const rows: string[][] = [];
-  const add = (load: string, subject: string, withIt: readonly Sample[], without: readonly Sample[]) => {
-    const cells = PERCENTILES.slice(0, 4).map((name) => {
-      const difference =
-        mid(withIt, ({ latencyUs }) => latencyUs[name]) - mid(without, ({ latencyUs }) => latencyUs[name]);
-      return figure(difference);
-    });
-    rows.push([load, describeSubject('relay', subject), ...cells]);
-  };
   const lone = series.filter((one) => one.case === 'relay-1x1');
-  for (const { subject, samples } of lone) {
-    const direct = lone.find((one) => one.subject === directOf(subject));
-    if (direct !== undefined && !isDirect(subject)) add('one lone client', subject, samples, direct.samples);
-  }
-  for (const { subject, share, ratePerSec, samples } of arrivals) {
-    const direct = arrivals.find(
-      (one) => one.subject === directOf(subject) && one.share === share && one.ratePerSec === ratePerSec,
-    );
-    if (direct !== undefined && !isDirect(subject)) {
-      add(`${figure(ratePerSec)} msg/s (${100 * share} %)`, subject, samples, direct.samples);
-    }
-  }
+  const rates = [...new Set(arrivals.filter(({ share }) => share === undefined).map((one) => one.ratePerSec))];
+  const rows = [
+    ...addedRows('one lone client', lone),
+    ...rates.flatMap((rate) =>
+      addedRows(
+        `${figure(rate)} msg/s`,
+        arrivals.filter((one) => one.share === undefined && one.ratePerSec === rate),
+      ),
+    ),
+  ];
   if (rows.length === 0) return undefined;
-  const note = 'percentiles with the gateway minus those without it (the load straight on one backend)';
-  return { title: 'added latency', note, headings: ['load', 'gateway', 'p50 µs', 'p90', 'p99', 'p99.9'], rows };
+  const note = 'medians of the percentiles with the gateway minus those of the same load straight on one backend';
+  return { title: 'added latency', note, headings: ['load', 'gateway', 'p50 µs', 'p90', 'p99', ''], rows };
 }
 
-const isDirect = (subject: string): boolean => subject.startsWith(DIRECT);
-const directOf = (subject: string): string => (protocolOf(subject) === 'rmp' ? `${DIRECT}:rmp` : DIRECT);
+type Measured = Pick<Series, 'subject' | 'samples'>;
+
+function addedRows(load: string, measured: readonly Measured[]): string[][] {
+  return measured
+    .filter(({ subject }) => !isDirect(subject))
+    .flatMap((gateway) => {
+      const direct = measured.find(({ subject }) => subject === directOf(gateway.subject));
+      return direct === undefined ? [] : [[load, describeSubject('relay', gateway.subject), ...added(gateway, direct)]];
+    });
+}
+
+/** The differences, or why there are none. */
+function added(gateway: Measured, direct: Measured): string[] {
+  const behind = [gateway, direct].find(({ samples }) => answeredShare(samples) < LEAST_ANSWERED);
+  if (behind !== undefined) {
+    const who = behind === gateway ? 'the gateway' : 'the backend alone';
+    return [...ADDED.map(() => ''), `${who} answered ${percent(answeredShare(behind.samples))} of what was due`];
+  }
+  const [withIt, without] = [gateway, direct].map(({ samples }) => latencyOf(samples));
+  return [...ADDED.map((name) => figure(withIt[name] - without[name])), ''];
+}
+
+function percent(share: number): string {
+  return `${Math.round(100 * share)} %`;
+}
 
 export function memoryTable(memory: readonly MemorySeries[]): Table | undefined {
   if (memory.length === 0) return undefined;
@@ -226,9 +242,9 @@ export function warnings({ machine, series, arrivals }: Results): string[] {
     );
   }
   for (const one of arrivals) {
-    const reached = median(one.samples.map(({ msgPerSec }) => msgPerSec)) / one.ratePerSec;
+    const reached = answeredShare(one.samples);
     const label = `${one.case}, ${describeSubject(roomOf(one.case), one.subject)} at ${figure(one.ratePerSec)} msg/s`;
-    if (reached < 0.98) found.push(`${label}: only ${Math.round(100 * reached)} % were answered in the measured time`);
+    if (reached < LEAST_ANSWERED) found.push(`${label}: only ${percent(reached)} were answered in the measured time`);
     const late = mid(one.samples, ({ latenessP99Us = 0 }) => latenessP99Us);
     if (late > mid(one.samples, ({ latencyUs }) => latencyUs.p99) / 2) {
       found.push(`${label}: the load generator itself was late (p99 ${figure(late)} µs): its tail is in the latencies`);

@@ -51,6 +51,11 @@ export function protocolOf(name: string): LoadProtocol {
   return name.endsWith(':rmp') ? 'rmp' : 'plain';
 }
 
+/** The load straight on one of the backends, in the same protocol. */
+export function directOf(name: string): string {
+  return protocolOf(name) === 'rmp' ? `${DIRECT}:rmp` : DIRECT;
+}
+
 /** As tables show it. */
 export function describeSubject(room: Room, name: string): string {
   const engine = parseEngine(name);

@@ -25,6 +25,11 @@ export function latencyOf(samples: readonly Sample[]): Latency {
   return { p50: middle('p50'), p90: middle('p90'), p99: middle('p99'), p999: worst('p999'), max: worst('max') };
 }
 
+/** At a constant arrival rate: what was answered in the measured time, over what was due in it. */
+export function answeredShare(samples: readonly Sample[]): number {
+  return mid(samples, ({ messages, due = messages }) => messages / due);
+}
+
 /** How the CPU time of the server divides, by the clock ticks of all rounds together. */
 export interface Division {
   /** 0 to 1. */

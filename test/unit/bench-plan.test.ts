@@ -30,7 +30,7 @@ describe('the table of cases', () => {
 
   test('names are unique, and every arrival rate has a case that measures its capacity', () => {
     expect(new Set(CASES.map(({ name }) => name)).size).toBe(CASES.length);
-    for (const { capacityOf, subjects } of ARRIVALS) {
+    for (const { capacityOf, subjects } of ARRIVALS.filter((one) => one.capacityOf !== undefined)) {
       expect(CASES.find(({ name }) => name === capacityOf)?.subjects).toEqual(expect.arrayContaining([...subjects]));
     }
   });
@@ -68,6 +68,13 @@ describe('what is asked for', () => {
     expect(cases[0].subjects).toEqual(['node:net', 'io_uring', 'io_uring/0', 'io_uring/1', 'io_uring/2']);
     expect(matches('epoll/1', ['epoll'])).toBe(false);
     expect(matches('node:net-in-place', ['node:net*'])).toBe(true);
+  });
+
+  test('a relay’s added latency comes with the same load straight on its backend', () => {
+    const [, added] = planArrivals(options('--server', 'io_uring:rmp,epoll')).filter(({ room }) => room === 'relay');
+    expect(added.subjects).toEqual(['direct:rmp', 'direct', 'io_uring:rmp', 'epoll']);
+    const all = planArrivals(options()).find(({ name }) => name === 'relay-added')!.subjects;
+    for (const name of ['haproxy', 'node:net-gateway', 'epoll', 'portable']) expect(all).toContain(name);
   });
 
   test('nothing else is measured along with cases that were named', () => {

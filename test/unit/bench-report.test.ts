@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import type { ArrivalSeries } from '../../bench/arrivals.js';
 import { cpuChart, escapeXml, goalChart, latencyChart } from '../../bench/chart.js';
 import { compareResults, compareSamples, comparisonTables, differencesOfMachines } from '../../bench/compare.js';
 import { judgeGoals } from '../../bench/goals.js';
 import type { MemorySeries } from '../../bench/memory.js';
 import { addedLatencyTable, caseTables, memoryTable, renderAll, warnings } from '../../bench/report.js';
+import type { Series } from '../../bench/rounds.js';
 import { markdownReport } from '../../bench/save.js';
 import { threadsOf } from '../../bench/subjects.js';
 import { divisionOf, generatorWasTheLimit, latencyOf, machineWasFull } from '../../bench/summary.js';
@@ -114,12 +116,37 @@ describe('tables', () => {
     expect(table.rows[0][table.headings.indexOf('backends')]).toBe('1.00');
   });
 
-  test('added latency is with minus without', () => {
-    const table = addedLatencyTable(
-      results([series('relay-1x1', 'io_uring', [5]), series('relay-1x1', 'direct', [2])]),
-    );
-    expect(table?.rows).toEqual([['one lone client', 'gateway io_uring, plain', '30.0', '60.0', '120', '240']]);
-    expect(addedLatencyTable(results([series('relay-1x1', 'io_uring', [5])]))).toBeUndefined();
+  describe('added latency', () => {
+    const lone = (...of: Series[]) => addedLatencyTable(results(of))?.rows;
+    const arriving = (subject: string, cpuUs: number, answered = 1): ArrivalSeries => ({
+      ...{ case: 'relay-added', subject, share: undefined, ratePerSec: 30_000 },
+      samples: [sample(cpuUs, { due: 100_000 / answered })],
+    });
+    const atRate = (...arrivals: ArrivalSeries[]) => addedLatencyTable(results([], { arrivals }))?.rows;
+
+    test('is with minus without, in the same protocol', () => {
+      const series1x1 = (subject: string, cpuUs: number) => series('relay-1x1', subject, [cpuUs]);
+      expect(lone(series1x1('io_uring', 5), series1x1('direct', 2))).toEqual([
+        ['one lone client', 'gateway io_uring, plain', '30.0', '60.0', '120', ''],
+      ]);
+      expect(lone(series1x1('io_uring', 5))).toBeUndefined();
+      expect(lone(series1x1('io_uring:rmp', 5), series1x1('direct', 2))).toBeUndefined();
+    });
+
+    test('is there for every relay at one rate', () => {
+      const rows = atRate(arriving('direct', 2), arriving('haproxy', 3), arriving('portable', 4));
+      expect(rows?.map((row) => row.slice(0, 3))).toEqual([
+        ['30,000 msg/s', 'haproxy', '10.0'],
+        ['30,000 msg/s', 'gateway portable, plain', '20.0'],
+      ]);
+    });
+
+    test('is refused, with the reason, when either side fell behind', () => {
+      expect(atRate(arriving('direct', 2), arriving('haproxy', 3, 0.97))).toEqual([
+        ['30,000 msg/s', 'haproxy', '', '', '', 'the gateway answered 97 % of what was due'],
+      ]);
+      expect(atRate(arriving('direct', 2, 0.5), arriving('haproxy', 3))?.[0].at(-1)).toContain('the backend alone');
+    });
   });
 
   test('memory per connection, the kernel’s halved for its two ends', () => {
@@ -171,15 +198,13 @@ describe('warnings', () => {
         case: 'echo-arrivals',
         subject: 'io_uring',
         share: 0.8,
-        capacityOf: 'io_uring',
         ratePerSec: 120_000,
-        samples: [sample(5)],
+        samples: [sample(5, { due: 120_000 })],
       },
       {
         case: 'echo-arrivals',
         subject: 'epoll',
         share: 0.5,
-        capacityOf: 'epoll',
         ratePerSec: 100_000,
         samples: [sample(5, { latenessP99Us: 150 })],
       },
@@ -200,7 +225,6 @@ describe('the report', () => {
         case: 'echo-arrivals',
         subject: 'io_uring',
         share: 0.5,
-        capacityOf: 'io_uring',
         ratePerSec: 1e5,
         samples: [sample(5)],
       },
