@@ -179,7 +179,7 @@ export const ARRIVALS: readonly ArrivalCase[] = [
     room: 'echo',
     shape: shape(500, 0, 64),
     capacityOf: 'echo-500x1',
-    subjects: [NODE_NET, C_URING, 'bun', 'io_uring', 'epoll'],
+    subjects: [NODE_NET, C_URING, 'io_uring', 'epoll'],
   },
   {
     name: 'relay-arrivals',

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import type { Bench } from './bench.js';
 import { C_URING, NODE_NET } from './cases.js';
 import { descriptorLimit, SPARE_DESCRIPTORS } from './descriptors.js';
-import { type KernelMemory, readKernelMemory } from './kernel-memory.js';
+import { type KernelMemory, readKernelMemory, serverEndBytes } from './kernel-memory.js';
 import { type BenchOptions, matches } from './options.js';
 import { describeSubject, echoTarget, startEcho } from './subjects.js';
 
@@ -23,13 +23,14 @@ export interface MemorySeries {
   readonly addedBytes: number[];
   /** Bytes added when each has had one message echoed. */
   readonly touchedBytes: number[];
-  /** The kernel's, of both ends of each connection, where /proc shows it. */
+  /** The kernel's objects at the server's end of each connection, where /proc shows them. */
   readonly kernelBytes: number[];
+  /** Data in sockets, at both ends. */
   readonly socketBufferBytes: number[];
 }
 
 export function memoryRounds({ rounds }: BenchOptions): number {
-  return Math.min(rounds, 2);
+  return Math.min(rounds, 3);
 }
 
 export async function measureMemory(bench: Bench): Promise<MemorySeries[]> {
@@ -74,7 +75,7 @@ async function measureOnce(bench: Bench, into: MemorySeries): Promise<boolean> {
 
 interface Added {
   readonly resident: number;
-  readonly kernel: KernelMemory | undefined;
+  readonly kernel: { readonly objectBytes: number; readonly bufferBytes: number } | undefined;
 }
 
 async function measureAdded(bench: Bench, subject: string, connections: number, touch: boolean): Promise<Added> {
@@ -87,15 +88,16 @@ async function measureAdded(bench: Bench, subject: string, connections: number, 
     const kernelAfter = readKernelMemory();
     await held.release();
     if (server.process.failure !== undefined) throw new Error(server.process.failure);
-    return { resident: after - before, kernel: kernelBefore && kernelAfter && difference(kernelAfter, kernelBefore) };
+    const kernel = kernelBefore && kernelAfter && kernelAdded(kernelBefore, kernelAfter, connections);
+    return { resident: after - before, kernel };
   } finally {
     await server.process.stop();
   }
 }
 
-function difference(after: KernelMemory, before: KernelMemory): KernelMemory {
+function kernelAdded(before: KernelMemory, after: KernelMemory, connections: number): Added['kernel'] {
   return {
-    objectBytes: after.objectBytes - before.objectBytes,
+    objectBytes: serverEndBytes(before.slabs, after.slabs, connections),
     bufferBytes: after.bufferBytes - before.bufferBytes,
   };
 }

@@ -152,13 +152,13 @@ export function memoryTable(memory: readonly MemorySeries[]): Table | undefined 
     bytes.length === 0 ? '' : Math.round(median(bytes) / connections / ends).toLocaleString('en-US');
   return {
     title: `memory: ${connections.toLocaleString('en-US')} idle connections`,
-    note: 'bytes per connection; the kernel holds both ends here, half of it is shown; buffers: what the sockets hold of data',
+    note: 'bytes per connection at the server’s end; of what the kernel has at both ends (sockets, their buffers of data) half is shown',
     headings: ['server', 'resident', 'after a message each', 'kernel objects', 'kernel buffers', 'MB together'],
     rows: memory.map((one) => [
       describeSubject('echo', one.subject),
       each(one.addedBytes),
       each(one.touchedBytes),
-      each(one.kernelBytes, 2),
+      each(one.kernelBytes),
       each(one.socketBufferBytes, 2),
       (median(one.addedBytes) / 1e6).toFixed(1),
     ]),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseSlabinfo, parseSockstat } from '../../bench/kernel-memory.js';
+import { parseSlabinfo, parseSockstat, serverEndBytes } from '../../bench/kernel-memory.js';
 import { backendsCpu, coresUsed, generatorShare, readSample, serverCpu, serverShare } from '../../bench/load.js';
 import { perMessage } from '../../bench/inside.js';
 import { parsePerfStat, parseStrace } from '../../bench/system-calls.js';
@@ -72,14 +72,29 @@ test('calls per message are those of the messages that were counted', () => {
 });
 
 describe('kernel memory', () => {
-  test('objects of sockets in slabinfo', () => {
-    const text = `slabinfo - version: 2.1
-# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>
-TCP                   92    143   2368   13    8 : tunables    0    0    0
-filp                  10     20    192   21    1 : tunables    0    0    0
-kmalloc-64          5000   5000     64   64    1 : tunables    0    0    0
-`;
-    expect(parseSlabinfo(text)).toBe(92 * 2368 + 10 * 192);
+  const slabs = (counts: Record<string, number>) => {
+    const bytes: Record<string, number> = { TCP: 2368, filp: 192, io_kiocb: 256, 'kmalloc-96': 96, eventpoll_epi: 128 };
+    const lines = Object.entries(counts).map(
+      ([name, active]) => `${name} ${active} 9999 ${bytes[name]} 13 8 : tunables 0`,
+    );
+    return parseSlabinfo(`slabinfo - version: 2.1\n# name <active_objs> <num_objs> <objsize>\n${lines.join('\n')}\n`);
+  };
+  const apart = (name: string) => name;
+
+  test('what both ends have is halved, what the server’s end has alone is not', () => {
+    const before = slabs({ TCP: 10, filp: 100, io_kiocb: 0, 'kmalloc-96': 500 });
+    const after = slabs({ TCP: 30, filp: 120, io_kiocb: 10, 'kmalloc-96': 510 });
+    expect(serverEndBytes(before, after, 10, apart)).toBe(10 * (2368 + 192) + 10 * (256 + 96));
+    expect(serverEndBytes(before, before, 10, apart)).toBe(0);
+  });
+
+  test('a cache that is kept as one with another is counted once, without the ports of the clients', () => {
+    // Three kinds of 128 bytes under the name of one: 10 polls of the server, and two objects of each client's port.
+    const merged = (name: string) => (/^(eventpoll_epi|tcp_bind2?_bucket)$/.test(name) ? ':A-0000128' : name);
+    const [before, after] = [slabs({ eventpoll_epi: 7 }), slabs({ eventpoll_epi: 37 })];
+    expect(serverEndBytes(before, after, 10, merged)).toBe(10 * 128);
+    const underAnother = parseSlabinfo('tcp_bind_bucket 37 9999 128 13 8\n');
+    expect(serverEndBytes(parseSlabinfo('tcp_bind_bucket 7 9999 128 13 8\n'), underAnother, 10, merged)).toBe(10 * 128);
   });
 
   test('buffers in sockstat', () => {
