@@ -4,12 +4,17 @@
  * returns to the client that asked.
  *
  * What makes it careful, and what makes it fast:
- * - Bounds: longest frame, connections, tasks in flight per backend, tasks waiting, bytes unsent to a client; silent clients are closed.
+ * - Bounds: longest frame, connections, tasks open per client, in flight per backend and waiting (in number and bytes), bytes unsent to a
+ *   client. Silent clients are closed after 5 minutes, incomplete frames of either side after 30 seconds and their length at 16 KB/s.
+ * - Backpressure: a client that does not take its answers, or has 1,024 open, is not read from (rmp: refused); a backend with 4 MiB unread
+ *   gets no more until it has read them, and requests wait for another one, or for it.
  * - Deadlines by one coarse timer over a Map: with one deadline for all, the Map's order is the order in which they end.
  * - A client that leaves cancels its tasks at the backend; a backend that leaves fails its own, and its link is made again.
  * - No copy where none is needed: an RMP request goes on as it came, its id overwritten; a plain answer is the backend's response, the
  *   4 bytes before its payload overwritten with the length. (Node hands out fresh memory per read, so a view may be kept and written.)
- * - One write per client and chunk of answers, and one write per backend link and turn of the loop, however many messages there are.
+ *   Large payloads of plain requests are not copied behind their new header, but follow it in one writev.
+ * - One write per client and chunk of answers, and one write per backend link and turn of the loop, however many messages there are: small
+ *   ones copied together, large ones beside them in one writev.
  *
  * It has no metrics, health checks, retries, priorities, windows or drain: less than Ringway does per message, never more.
  *
@@ -21,17 +26,22 @@
  */
 import { connect, createServer } from 'node:net';
 import { parseArgs } from 'node:util';
+import { expireFrames, FrameSocket, LARGE_BYTES, readU32, writeU32 } from './node-net-frame-socket.mjs';
 
-const MAX_FRAME_BYTES = 16 * 1024 * 1024;
 const DEADLINE_MS = 10_000;
 const TIMER_MS = 100;
 const IDLE_MS = 300_000;
 const MAX_WAITING = 10_000;
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+/** Unanswered of one client: beyond it a plain one is not read from, and an rmp one is refused. */
+const MAX_OPEN = 1_024;
+/** One read fits; at Node's 16 KB each answer of 16 KB would stop the reading and start it again. */
+const CLIENT_HIGH_WATER_BYTES = 64 * 1024;
+/** A backend that has so much unread gets no more until it has read it. */
+const LINK_HIGH_WATER_BYTES = 4 * 1024 * 1024;
 const MAX_UNSENT_BYTES = 32 * 1024 * 1024;
 const PING_MS = 5_000;
 const RECONNECT_MS = 500;
-/** Up to here copying pieces together is cheaper than a writev of them. */
-const MAX_COPY_BYTES = 64 * 1024;
 
 const HEADER_BYTES = 16;
 const REQUEST = 1;
@@ -60,112 +70,26 @@ const { values } = parseArgs({
   },
 });
 
-function readU32(bytes, at) {
-  return ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
-}
-
-function writeU32(bytes, at, value) {
-  bytes[at] = value >>> 24;
-  bytes[at + 1] = value >>> 16;
-  bytes[at + 2] = value >>> 8;
-  bytes[at + 3] = value;
-}
-
 function frame(kind, flags, route, id, arg, payload) {
-  const bytes = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
-  writeU32(bytes, 0, HEADER_BYTES - 4 + payload.length);
+  const bytes = begin(HEADER_BYTES + payload.length, kind, flags, route, id, arg, payload.length);
+  bytes.set(payload, HEADER_BYTES);
+  return bytes;
+}
+
+/** A header in a Buffer of so many bytes. */
+function begin(totalBytes, kind, flags, route, id, arg, payloadBytes) {
+  const bytes = Buffer.allocUnsafe(totalBytes);
+  writeU32(bytes, 0, HEADER_BYTES - 4 + payloadBytes);
   bytes[4] = kind;
   bytes[5] = flags;
   bytes[6] = route >>> 8;
   bytes[7] = route;
   writeU32(bytes, 8, id);
   writeU32(bytes, 12, arg);
-  bytes.set(payload, HEADER_BYTES);
   return bytes;
 }
 
 const NOTHING = Buffer.alloc(0);
-
-/** A socket that delivers frames with a 4-byte length in front as views, and gathers what is sent until it is flushed. */
-class FrameSocket {
-  constructor(socket, leastBytes, onFrame) {
-    this.socket = socket;
-    this.leastBytes = leastBytes;
-    this.onFrame = onFrame;
-    this.pieces = [];
-    this.pieceBytes = 0;
-    this.partial = [];
-    this.partialBytes = 0;
-    this.neededBytes = 0;
-  }
-
-  /** False: broke the protocol, and was destroyed. */
-  receive(chunk) {
-    let bytes = chunk;
-    if (this.partialBytes > 0) {
-      this.keep(chunk);
-      if (this.partialBytes < this.neededBytes) return true;
-      bytes = Buffer.concat(this.partial, this.partialBytes);
-      this.partial = [];
-      this.partialBytes = 0;
-    }
-    let start = 0;
-    this.neededBytes = 4;
-    while (bytes.length - start >= 4) {
-      const length = readU32(bytes, start);
-      if (length > MAX_FRAME_BYTES || length < this.leastBytes) {
-        this.socket.destroy();
-        return false;
-      }
-      if (bytes.length - start < 4 + length) {
-        this.neededBytes = 4 + length;
-        break;
-      }
-      this.onFrame(bytes, start, start + 4 + length);
-      start += 4 + length;
-    }
-    if (start < bytes.length) this.keep(start === 0 ? bytes : bytes.subarray(start));
-    return true;
-  }
-
-  keep(bytes) {
-    this.partial.push(bytes);
-    this.partialBytes += bytes.length;
-  }
-
-  push(bytes) {
-    this.pieces.push(bytes);
-    this.pieceBytes += bytes.length;
-  }
-
-  /** Answers false when the socket holds more than it should. */
-  flush() {
-    const { pieces, socket } = this;
-    if (pieces.length === 0 || socket.destroyed) return true;
-    let room = true;
-    if (pieces.length === 1) room = socket.write(pieces[0]);
-    else if (this.pieceBytes <= MAX_COPY_BYTES) room = socket.write(join(pieces, this.pieceBytes));
-    else {
-      socket.cork();
-      for (const piece of pieces) room = socket.write(piece);
-      socket.uncork();
-    }
-    this.pieces = [];
-    this.pieceBytes = 0;
-    return room;
-  }
-}
-
-/** Buffer.concat without its checks of every element. */
-function join(pieces, totalBytes) {
-  const joined = Buffer.allocUnsafe(totalBytes);
-  let at = 0;
-  for (const piece of pieces) {
-    joined.set(piece, at);
-    at += piece.length;
-  }
-  return joined;
-}
 
 // --- tasks -----------------------------------------------------------------------------------------------------------
 
@@ -174,6 +98,8 @@ const tasks = new Map();
 /** Of these, the ones with a deadline of their own. */
 const budgeted = new Set();
 let lastId = 0;
+/** Of requests that wait for a backend. */
+let waitingBytes = 0;
 let nowMs = performance.now();
 
 class Task {
@@ -190,8 +116,8 @@ class Task {
   }
 }
 
-/** `request` is a whole RMP frame whose id may be overwritten. */
-function submit(task, request) {
+/** `request` is an RMP frame whose id may be overwritten, whole or all but its payload. */
+function submit(task, request, payload = null) {
   const pool = pools.get(task.route);
   if (pool === undefined) {
     settle(task, NOT_FOUND, `no route ${task.route}`);
@@ -199,10 +125,11 @@ function submit(task, request) {
   }
   const link = pool.pick();
   if (link !== null) {
-    link.send(task, request);
-  } else if (pool.waiting.length < MAX_WAITING) {
+    link.send(task, request, payload);
+  } else if (pool.waiting.length < MAX_WAITING && waitingBytes < MAX_WAITING_BYTES) {
     // Kept long: not as a view that holds a whole chunk.
-    task.request = Buffer.from(request);
+    task.request = payload === null ? Buffer.from(request) : Buffer.concat([request, payload]);
+    waitingBytes += task.request.length;
     pool.waiting.push(task);
   } else {
     settle(task, RESOURCE_EXHAUSTED, 'too many requests wait');
@@ -233,6 +160,7 @@ function cancelAtBackend(task) {
 
 function expire() {
   nowMs = performance.now();
+  expireFrames(nowMs);
   const late = [];
   for (const task of tasks.values()) {
     if (task.deadlineMs > nowMs && !budgeted.has(task)) break;
@@ -256,11 +184,12 @@ class Pool {
     this.links = addresses.map((address) => new Link(this, address));
   }
 
-  /** The connected one with the fewest in flight; null when all are full or away. */
+  /** The connected one with the fewest in flight; null when all are full, behind with reading, or away. */
   pick() {
     let best = null;
     for (const link of this.links) {
-      if (link.open && link.inFlight < maxInFlight && (best === null || link.inFlight < best.inFlight)) best = link;
+      if (link.takesMore() && link.inFlight < maxInFlight && (best === null || link.inFlight < best.inFlight))
+        best = link;
     }
     return best;
   }
@@ -270,7 +199,8 @@ class Pool {
       const link = this.pick();
       if (link === null) return;
       const task = this.waiting.shift();
-      if (!task.done) link.send(task, task.request);
+      waitingBytes -= task.request.length;
+      if (!task.done) link.send(task, task.request, null);
       task.request = null;
     }
   }
@@ -278,6 +208,7 @@ class Pool {
   takeLate() {
     const late = this.waiting.filter((task) => task.deadlineMs <= nowMs);
     if (late.length > 0) this.waiting = this.waiting.filter((task) => task.deadlineMs > nowMs);
+    for (const { request } of late) waitingBytes -= request.length;
     return late;
   }
 }
@@ -292,16 +223,21 @@ class Link {
     ];
     this.inFlight = 0;
     this.open = false;
+    this.full = false;
     this.flushing = false;
     this.flush = () => {
       this.flushing = false;
-      this.frames.flush();
+      if (!this.frames.flush()) this.full = true;
     };
     this.connect();
   }
 
   connect() {
-    const socket = connect({ host: this.host, port: this.port, noDelay: true });
+    const socket = connect({
+      ...{ host: this.host, port: this.port, noDelay: true },
+      highWaterMark: LINK_HIGH_WATER_BYTES,
+    });
+    this.full = false;
     this.frames = new FrameSocket(socket, HEADER_BYTES - 4, (bytes, start, end) => this.take(bytes, start, end));
     socket.on('connect', () => {
       this.open = true;
@@ -312,8 +248,16 @@ class Link {
       this.frames.receive(chunk);
       flushClients();
     });
+    socket.on('drain', () => {
+      this.full = false;
+      this.pool.sendWaiting();
+    });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.lost());
+  }
+
+  takesMore() {
+    return this.open && !this.full && this.frames.pieceBytes < LINK_HIGH_WATER_BYTES;
   }
 
   lost() {
@@ -323,7 +267,7 @@ class Link {
     setTimeout(() => this.connect(), RECONNECT_MS);
   }
 
-  send(task, request) {
+  send(task, request, payload) {
     task.link = this;
     task.id = lastId = (lastId + 1) >>> 0;
     tasks.set(task.id, task);
@@ -331,6 +275,7 @@ class Link {
     this.inFlight++;
     writeU32(request, 8, task.id);
     this.frames.push(request);
+    if (payload !== null) this.frames.push(payload);
     this.flushSoon();
   }
 
@@ -386,14 +331,26 @@ class Client {
       this.frames.receive(chunk);
       if (unflushed.size > 0) flushClients();
     });
-    socket.on('drain', () => socket.resume());
+    /** Why it is not read from: it does not take its answers, or has asked enough. */
+    this.full = false;
+    this.busy = false;
+    socket.on('drain', () => {
+      this.full = false;
+      this.readOn();
+    });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.left());
   }
 
   flush() {
-    if (!this.frames.flush()) this.socket.pause();
+    if (this.frames.flush()) return;
+    this.full = true;
+    this.socket.pause();
     if (this.socket.writableLength > MAX_UNSENT_BYTES) this.socket.destroy();
+  }
+
+  readOn() {
+    if (!this.full && !this.busy) this.socket.resume();
   }
 
   push(bytes) {
@@ -418,7 +375,13 @@ class PlainClient extends Client {
   take(bytes, start, end) {
     const task = new Task(this, 0, 0, nowMs + DEADLINE_MS);
     this.queue.push(task);
-    submit(task, frame(REQUEST, 0, 0, 0, DEADLINE_MS, bytes.subarray(start + 4, end)));
+    if (!this.busy && this.queue.length - this.first >= MAX_OPEN) {
+      this.busy = true;
+      this.socket.pause();
+    }
+    const payload = bytes.subarray(start + 4, end);
+    if (payload.length < LARGE_BYTES) submit(task, frame(REQUEST, 0, 0, 0, DEADLINE_MS, payload));
+    else submit(task, begin(HEADER_BYTES, REQUEST, 0, 0, 0, DEADLINE_MS, payload.length), payload);
   }
 
   answer(task, bytes, start, end, last) {
@@ -441,6 +404,10 @@ class PlainClient extends Client {
   pushAnswered() {
     const { queue } = this;
     while (this.first < queue.length && queue[this.first].done) this.push(queue[this.first++].answer);
+    if (this.busy && queue.length - this.first <= MAX_OPEN / 2) {
+      this.busy = false;
+      this.readOn();
+    }
     if (this.first === queue.length) {
       queue.length = this.first = 0;
     } else if (this.first > 1_024) {
@@ -499,6 +466,10 @@ class RmpClient extends Client {
     const budgetMs = readU32(bytes, start + 12) || DEADLINE_MS;
     const task = new Task(this, id, (bytes[start + 6] << 8) | bytes[start + 7], nowMs + budgetMs);
     this.tasks.set(id, task);
+    if (this.tasks.size > MAX_OPEN) {
+      settle(task, RESOURCE_EXHAUSTED, 'too many requests of this client are open');
+      return;
+    }
     writeU32(bytes, start + 12, budgetMs);
     submit(task, bytes.subarray(start, end));
   }
@@ -544,7 +515,7 @@ for (const route of values.route) {
 }
 
 const accept = values.protocol === 'rmp' ? (socket) => new RmpClient(socket) : (socket) => new PlainClient(socket);
-const server = createServer({ noDelay: true }, accept);
+const server = createServer({ noDelay: true, highWaterMark: CLIENT_HIGH_WATER_BYTES }, accept);
 server.maxConnections = Number(values['max-connections']);
 
 /** Listens when every backend was reached once. */
