@@ -10,7 +10,7 @@ import { figure } from './table.js';
 const USER = '#4477aa';
 const SYSTEM = '#aabbcc';
 const LINES = ['#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#888888', '#000000'];
-const GOOD = { 'aim met': '#228833', 'must met': '#4477aa', MISSED: '#ee6677' } as const;
+const GOOD = { 'aim met': '#228833', 'must met': '#4477aa', MISSED: '#ee6677', shown: '#888888' } as const;
 
 interface Bar {
   readonly label: string;
@@ -98,9 +98,10 @@ const GOAL_LEFT = 500;
 
 /** Each goal as a bar of what was measured over what it must be, the line at 1. */
 export function goalChart(lines: readonly GoalLine[]): string {
-  const most = Math.max(1.2, ...lines.map(({ value, must }) => value / must));
+  const judged = lines.flatMap(({ must, ...line }) => (must === undefined ? [] : [{ ...line, must }]));
+  const most = Math.max(1.2, ...judged.map(({ value, must }) => value / must));
   const scale = (share: number) => (Math.min(share, most) / most) * 420;
-  const rows = lines.map(({ row, subject, against, value, must, aim, verdict }, index) => {
+  const rows = judged.map(({ row, subject, against, value, must, aim, verdict }, index) => {
     const y = 40 + index * 20;
     const room = row.startsWith('relay') ? 'relay' : 'echo';
     const label = `${row}: ${describeSubject(room, subject)}${against === undefined ? '' : ` / ${describeSubject(room, against)}`}`;
@@ -110,7 +111,7 @@ export function goalChart(lines: readonly GoalLine[]): string {
         : `<line x1="${GOAL_LEFT + scale(aim / must)}" x2="${GOAL_LEFT + scale(aim / must)}" y1="${y}" y2="${y + 14}" stroke="#000" stroke-dasharray="2"/>`;
     return `${text(GOAL_LEFT - 8, y + 11, label, 'end')}${rect(GOAL_LEFT, y, scale(value / must), 14, GOOD[verdict])}${mark}${text(GOAL_LEFT + 6 + scale(value / must), y + 11, `${figure(value)} of ${figure(must)}`)}`;
   });
-  const bottom = 40 + lines.length * 20;
+  const bottom = 40 + judged.length * 20;
   const limit = `<line x1="${GOAL_LEFT + scale(1)}" x2="${GOAL_LEFT + scale(1)}" y1="30" y2="${bottom}" stroke="#000"/>`;
   const head = text(10, 18, 'goals: measured over what it must not exceed (line), the aim dashed', 'bold');
   return svg(1060, bottom + 20, head + rows.join('') + limit);

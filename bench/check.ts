@@ -33,12 +33,13 @@ export async function checkRatios(bench: Bench): Promise<number> {
   const table = goalTable(lines);
   if (table !== undefined) process.stdout.write(`\n${renderText(table)}\n`);
   for (const warning of checkWarnings(lines, bench.failures)) process.stdout.write(`warning: ${warning}\n`);
-  process.stdout.write(`${lines.length} ratios checked, ${checkWarnings(lines, []).length} warnings\n`);
+  const judged = lines.filter(({ verdict }) => verdict !== 'shown');
+  process.stdout.write(`${judged.length} ratios checked, ${checkWarnings(lines, []).length} warnings\n`);
   return 0;
 }
 
 export function checkWarnings(lines: readonly GoalLine[], failures: readonly string[]): string[] {
-  const over = lines.filter(({ value, must }) => value > must * CHECK_TOLERANCE);
+  const over = lines.filter(({ value, must }) => must !== undefined && value > must * CHECK_TOLERANCE);
   const sentences = over.map(({ row, subject, against, value, must }) => {
     const room = row.startsWith('relay') ? 'relay' : 'echo';
     const other = against === undefined ? '' : ` over ${describeSubject(room, against)}`;

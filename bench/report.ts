@@ -204,7 +204,7 @@ export function goalTable(lines: readonly GoalLine[]): Table | undefined {
         against === undefined ? '' : describeSubject(room, against),
         show(value),
         interval === undefined ? '' : `(${interval.low.toFixed(2)}–${interval.high.toFixed(2)})`,
-        show(must),
+        must === undefined ? '' : show(must),
         aim === undefined ? '' : show(aim),
         verdict,
       ];

@@ -29,7 +29,8 @@
 enum {
   kSubmissions = 512,
   kCompletions = 8192,
-  kBufferBytes = 65536,
+  // An odd number of cache lines, so that the buffers of a turn do not fall into the same few sets.
+  kBufferBytes = 1025 * 64,
   kBuffers = 16384,  // 1 GB of addresses; memory only for those that were ever needed
   kBuffersAtFirst = 64,
   kMessages = 256,

@@ -42,6 +42,25 @@ describe('goals', () => {
     expect(find('echo 500 × 1', 'io_uring', 'c-io_uring')).toMatchObject({ value: 1.25, verdict: 'must met' });
   });
 
+  test('the better of two floors, and the better of two gateways, is what counts; a row without a limit is shown', () => {
+    const floors = [...measured, series('echo-500x1', 'c-epoll', [2.5, 2.5, 2.5])];
+    const rows = judgeGoals(floors, []).filter(
+      ({ row, subject }) => /^echo 500 × 1/.test(row) && subject === 'io_uring',
+    );
+    expect(rows.map(({ row, against, value, verdict }) => [row, against, value, verdict])).toEqual([
+      ['echo 500 × 1', 'node:net', 0.5, 'aim met'],
+      ['echo 500 × 1', 'c-io_uring', 1.25, 'must met'],
+      ['echo 500 × 1, the better floor', 'c-epoll', 2, 'shown'],
+    ]);
+    const gateways = [
+      series('relay-500x1', 'io_uring', [4]),
+      series('relay-500x1', 'node:net-gateway', [10]),
+      series('relay-500x1', 'node:net-gateway-per-chunk', [8]),
+    ];
+    expect(judgeGoals(gateways, [])).toMatchObject([{ against: 'node:net-gateway-per-chunk', value: 0.5 }]);
+    expect(goalChart(rows)).not.toMatch(/NaN|undefined/);
+  });
+
   test('growth is a ratio of ratios', () => {
     const grown = find('CPU per message at 10,000 connections over 500', 'io_uring');
     expect(grown?.value).toBeCloseTo(7 / 5 / (5.6 / 4));
