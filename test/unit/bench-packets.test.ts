@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { agreement, readClock, reportCapture } from '../../bench/capture.js';
+import { agreement, generatorAgreement, rangeAgreement, reportCapture } from '../../bench/capture.js';
+import { readGatewayClock, readingBetween } from '../../bench/gateway-clock.js';
 import { percentiles, timesOfPackets } from '../../bench/packet-times.js';
 import { ByteStream, readPcap, type Segment } from '../../bench/pcap.js';
 import { sample } from '../support/bench-results.js';
@@ -184,29 +185,51 @@ describe('times from packets', () => {
 });
 
 describe('the report of a capture', () => {
-  test('says whether the other clocks agree', () => {
-    expect(agreement('a clock', 1000, 1300)).toContain(': agrees with');
-    expect(agreement('a clock', 1000, 1400)).toContain('DOES NOT AGREE');
-    expect(agreement('a clock', 100, 240)).toContain(': agrees with');
+  test('says whether the other clocks agree: within a fifth or 30 µs', () => {
+    expect(agreement('a clock', 1000, 1190)).toContain(': agrees with');
+    expect(agreement('a clock', 1000, 1210)).toContain('DOES NOT AGREE');
+    expect(agreement('a clock', 1000, 790)).toContain('DOES NOT AGREE');
+    expect(agreement('a clock', 100, 129)).toContain(': agrees with');
+    expect(agreement('a clock', 100, 131)).toContain('DOES NOT AGREE');
+    expect(rangeAgreement('a clock', 1_100, { low: 0, high: 1_000 })).toContain(': agrees with');
+    expect(rangeAgreement('a clock', 1_300, { low: 0, high: 1_000 })).toContain('DOES NOT AGREE');
+    expect(rangeAgreement('a clock', 60_000, { low: 30_000, high: Number.POSITIVE_INFINITY })).toContain(
+      ': agrees with',
+    );
+    expect(generatorAgreement(100, 60)).toContain('DOES NOT AGREE');
+    expect(generatorAgreement(100, 180)).toContain('80.0 µs of its own wake-ups');
   });
 
-  test('reads the gateway’s own clock', () => {
-    expect(
-      readClock('ringway_task_seconds_bucket{le="1"} 3\nringway_task_seconds_sum 0.5\nringway_task_seconds_count 4\n'),
-    ).toEqual({
-      ...{ sumSeconds: 0.5, count: 4 },
-    });
-    expect(readClock('nothing')).toBeUndefined();
+  test('reads the gateway’s own clock: mean, and percentiles to a bucket', () => {
+    const metrics = (counts: readonly number[], sum: number) =>
+      [
+        ...['0.001', '0.002', '+Inf'].map((le, index) => `ringway_task_seconds_bucket{le="${le}"} ${counts[index]}`),
+        ...[`ringway_task_seconds_sum ${sum}`, `ringway_task_seconds_count ${counts.at(-1)}`, ''],
+      ].join('\n');
+    const [before, after] = [metrics([10, 10, 10], 0.001), metrics([100, 109, 110], 0.101)].map(
+      (text) => readGatewayClock(text)!,
+    );
+    const reading = readingBetween(before, after)!;
+    expect(reading.meanUs).toBeCloseTo(1_000);
+    expect(reading).toMatchObject({ p50Us: { low: 0, high: 1_000 }, p99Us: { low: 1_000, high: 2_000 } });
+    expect(readingBetween(before, before)).toBeUndefined();
+    expect(readGatewayClock('nothing')).toBeUndefined();
   });
 
   test('has every percentile, and what cannot be trusted', () => {
     const times = timesOfPackets(readPcap(pcap(CONVERSATION)), GATEWAY, [BACKEND], 'plain');
-    const text = reportCapture('a gateway', times, { sample: sample(10), gatewayMeanUs: 60, dropped: 3 });
+    const gateway = (meanUs: number) => ({ meanUs, p50Us: { low: 0, high: 1_000 }, p99Us: { low: 0, high: 1_000 } });
+    const report = (meanUs: number) =>
+      reportCapture('a gateway', times, { sample: sample(10), gateway: gateway(meanUs), dropped: 3 });
+    const text = report(75);
     expect(text).toMatch(/client round trip +80\.0 +70\.0 +90\.0 +90\.0 +90\.0 +90\.0/);
     expect(text).toContain('3 dropped by the capture');
-    expect(text).toContain('gateway’s own clock, mean: agrees');
+    // In the gateway 30 and 65 µs, at the backend 40 and 25.
+    expect(text).toContain('mean time in it: agrees with the packets (42.5 and 47.5 µs');
+    expect(text).toContain('p99 of its tasks: agrees');
+    expect(report(130)).toContain('mean time in it: DOES NOT AGREE');
     expect(
-      reportCapture('a gateway', { ...times, roundTripUs: [] }, { sample: sample(1), gatewayMeanUs: 1, dropped: 0 }),
+      reportCapture('a gateway', { ...times, roundTripUs: [] }, { sample: sample(1), gateway: undefined, dropped: 0 }),
     ).toContain('no message');
   });
 });
