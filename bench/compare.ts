@@ -1,5 +1,6 @@
 /**
- * `npm run bench:compare A.json B.json`: what changed from A to B beyond the noise.
+ * `npm run bench:compare A.json B.json`: what changed from A to B beyond the noise: CPU time, latency in the closed loop and at constant
+ * arrival rates, connections per second, memory.
  *
  * Two kinds of noise are told from a change. Within a run the samples of a series scatter: the Mann–Whitney test (exact, two-sided,
  * p ≤ 0.05) asks whether B's samples could have come from where A's did. Between runs a machine is not the same machine twice: in the
@@ -7,26 +8,21 @@
  * by anyway. A series has changed when its samples are told apart and it moved further than every peer of its case, and by 2 % at least.
  * Three samples against three can never reach p ≤ 0.05: when they lie wholly apart, and by 5 %, the answer carries a question mark.
  */
-import { type Sample, serverCpu } from './load.js';
+import { type Figure, figuresOf, isPeer, type Measure } from './figures.js';
 import { readResults, type Results } from './results.js';
 import { type Interval, leastP, mannWhitneyP, median, ratioInterval } from './statistics.js';
-import { describeSubject, parseEngine } from './subjects.js';
+import { describeSubject } from './subjects.js';
 import { figure, renderText, type Table } from './table.js';
 
 const SIGNIFICANT = 0.05;
 const LEAST_CHANGE = 1.02;
 const LEAST_UNPROVEN_CHANGE = 1.05;
-
-const MEASURES = {
-  'CPU-µs/msg': serverCpu,
-  'p50 µs': ({ latencyUs }: Sample) => latencyUs.p50,
-  'p99 µs': ({ latencyUs }: Sample) => latencyUs.p99,
-} as const satisfies Record<string, (sample: Sample) => number>;
-export type Measure = keyof typeof MEASURES;
+/** Latencies at rates further apart than this say nothing about each other. */
+const SAME_RATE = 1.1;
 
 export type Change = 'better' | 'worse' | 'better?' | 'worse?' | 'same' | 'too few rounds';
 
-export interface ComparedSeries {
+export interface Compared {
   readonly case: string;
   readonly subject: string;
   readonly measure: Measure;
@@ -40,35 +36,46 @@ export interface ComparedSeries {
   readonly change: Change;
 }
 
-export function compareResults(a: Results, b: Results): ComparedSeries[] {
-  return a.series.flatMap(({ case: name, subject, samples }) => {
-    const later = b.series.find((one) => one.case === name && one.subject === subject)?.samples;
-    if (later === undefined || isPeer(subject)) return [];
-    return (Object.keys(MEASURES) as Measure[]).map((measure) => {
-      const peersMoved = movementOfPeers(a, b, name, measure);
-      const values = (its: readonly Sample[]) => its.map(MEASURES[measure]);
-      return { case: name, subject, measure, ...compareSamples(values(samples), values(later), peersMoved) };
+interface Pair {
+  readonly before: Figure;
+  readonly after: Figure;
+}
+
+export function compareResults(a: Results, b: Results): Compared[] {
+  const pairs = pairUp(figuresOf(a), figuresOf(b));
+  return pairs
+    .filter(({ before }) => !isPeer(before.subject))
+    .map(({ before, after }) => {
+      const { case: name, subject, measure, isRate } = before;
+      const peersMoved = movementOfPeers(pairs, name, measure);
+      return { case: name, subject, measure, ...compareSamples(before.values, after.values, peersMoved, isRate) };
     });
+}
+
+/** What both measured, under loads that compare. */
+function pairUp(before: readonly Figure[], after: readonly Figure[]): Pair[] {
+  const keyOf = ({ case: name, subject, measure }: Figure) => `${name} ${subject} ${measure}`;
+  const later = new Map(after.map((one) => [keyOf(one), one]));
+  return before.flatMap((one) => {
+    const other = later.get(keyOf(one));
+    return other === undefined || !sameRate(one, other) ? [] : [{ before: one, after: other }];
   });
 }
 
-export function compareSamples(before: readonly number[], after: readonly number[], peersMoved = 1) {
-  const ratio = median(after) / median(before);
-  const p = mannWhitneyP(before, after);
-  const change = judge(ratio, p, leastP(before.length, after.length), peersMoved);
-  return {
-    ...{
-      before: median(before),
-      after: median(after),
-      ratio,
-      interval: ratioInterval(after, before),
-      p,
-      peersMoved,
-      change,
-    },
-  };
+function sameRate({ ratePerSec: a = 1 }: Figure, { ratePerSec: b = 1 }: Figure): boolean {
+  return Math.max(a / b, b / a) <= SAME_RATE;
 }
 
+/** @param isRate more is better */
+export function compareSamples(before: readonly number[], after: readonly number[], peersMoved = 1, isRate = false) {
+  const ratio = median(after) / median(before);
+  const p = mannWhitneyP(before, after);
+  const change = judge(isRate ? 1 / ratio : ratio, p, leastP(before.length, after.length), peersMoved);
+  const interval = ratioInterval(after, before);
+  return { before: median(before), after: median(after), ratio, interval, p, peersMoved, change };
+}
+
+/** @param ratio below 1 is better */
 function judge(ratio: number, p: number, least: number, peersMoved: number): Change {
   const moved = Math.max(ratio, 1 / ratio);
   const enough = least <= SIGNIFICANT;
@@ -80,25 +87,18 @@ function judge(ratio: number, p: number, least: number, peersMoved: number): Cha
   return enough || least < 0.2 ? 'same' : 'too few rounds';
 }
 
-/** Everything that is not ours to change. */
-function isPeer(subject: string): boolean {
-  return parseEngine(subject) === undefined;
+function movementOfPeers(pairs: readonly Pair[], name: string, measure: Measure): number {
+  const moves = pairs
+    .filter(({ before: one }) => one.case === name && one.measure === measure && isPeer(one.subject))
+    .map(({ before, after }) => median(after.values) / median(before.values));
+  return Math.max(1, ...moves.map((ratio) => Math.max(ratio, 1 / ratio)));
 }
 
-function movementOfPeers(a: Results, b: Results, name: string, measure: Measure): number {
-  const moves = a.series
-    .filter((one) => one.case === name && isPeer(one.subject))
-    .flatMap(({ subject, samples }) => {
-      const later = b.series.find((one) => one.case === name && one.subject === subject)?.samples;
-      if (later === undefined) return [];
-      const ratio = median(later.map(MEASURES[measure])) / median(samples.map(MEASURES[measure]));
-      return [Math.max(ratio, 1 / ratio)];
-    });
-  return Math.max(1, ...moves);
-}
+/** One line a series is enough to say that it was not judged. */
+const NAMED_WHEN_TOO_FEW: readonly Measure[] = ['CPU-µs/msg', 'bytes/connection'];
 
-export function comparisonTables(compared: readonly ComparedSeries[]): Table[] {
-  const rows = (of: readonly ComparedSeries[]) =>
+export function comparisonTables(compared: readonly Compared[]): Table[] {
+  const rows = (of: readonly Compared[]) =>
     of.map((one) => [
       one.case,
       describeSubject(one.case.startsWith('relay') ? 'relay' : 'echo', one.subject),
@@ -113,7 +113,9 @@ export function comparisonTables(compared: readonly ComparedSeries[]): Table[] {
     ]);
   const headings = ['case', 'server', 'figure', 'before', 'after', 'ratio', '95 %', 'p', 'peers moved', ''];
   const changed = compared.filter(({ change }) => /better|worse/.test(change));
-  const tooFew = compared.filter(({ change, measure }) => change === 'too few rounds' && measure === 'CPU-µs/msg');
+  const tooFew = compared.filter(
+    ({ change, measure }) => change === 'too few rounds' && NAMED_WHEN_TOO_FEW.includes(measure),
+  );
   const title = `changed beyond the noise: ${changed.length} of ${compared.length}`;
   const tables: Table[] = [{ title, headings, rows: rows(changed) }];
   if (tooFew.length > 0) {
@@ -142,5 +144,5 @@ export function renderComparison(fileA: string, fileB: string): string {
   const compared = compareResults(a, b);
   if (compared.length === 0) return `${different.join('')}nothing of Ringway was measured in both\n`;
   const text = comparisonTables(compared).map(renderText).join('\n');
-  return `from ${told(a)} to ${told(b)}; a ratio below 1 is better\n${different.join('')}\n${text}`;
+  return `from ${told(a)} to ${told(b)}; a ratio below 1 is better, of connects/s one above\n${different.join('')}\n${text}`;
 }

@@ -360,6 +360,34 @@ describe('comparing two runs', () => {
     expect(comparisonTables(alone)[0].title).toBe('changed beyond the noise: 3 of 3');
   });
 
+  test('memory, latency at constant rates and connections per second are compared too', () => {
+    const arriving = (cpuUs: number, ratePerSec: number, share?: number): ArrivalSeries => ({
+      ...{ case: 'relay-added', subject: 'io_uring', share, ratePerSec },
+      samples: [1, 1.01, 0.99, 1.02, 0.98].map((each) => sample(each * cpuUs)),
+    });
+    const connecting = (rate: number): Series => ({
+      ...{ case: 'echo-churn', subject: 'epoll' },
+      samples: [1, 1.01, 0.99, 1.02, 0.98].map((each) => sample(5, { connectsPerSec: each * rate })),
+    });
+    const held = (bytes: number): MemorySeries => ({
+      ...{ ...memory, addedBytes: [1, 1.001, 0.999].map((each) => each * bytes), touchedBytes: [9e6, 9e6, 9e6] },
+    });
+    const run = (cpuUs: number, rate: number, bytes: number, capacity: number) =>
+      results([connecting(rate)], {
+        arrivals: [arriving(cpuUs, 5_000), arriving(cpuUs, capacity, 0.5)],
+        memory: [held(bytes)],
+      });
+    const changes = compareResults(run(5, 20_000, 8e6, 50_000), run(6, 25_000, 6e6, 60_000))
+      .filter(({ change }) => change !== 'same')
+      .map(({ case: name, measure, change }) => `${name}, ${measure}: ${change}`);
+    expect(changes).toEqual([
+      'echo-churn, connects/s: better',
+      'relay-added at 5000 msg/s, p50 µs: worse',
+      'relay-added at 5000 msg/s, p99 µs: worse',
+      'memory, bytes/connection: better?',
+    ]);
+  });
+
   test('another machine is said', () => {
     const a = results([]);
     expect(differencesOfMachines(a, a)).toEqual([]);
