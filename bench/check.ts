@@ -3,8 +3,10 @@
  * test that fails, but a ratio that fell far behind should not wait for the next whole run to be seen.
  */
 import type { Bench } from './bench.js';
-import { CASES, HAPROXY, NODE_NET, NODE_NET_GATEWAY, C_URING } from './cases.js';
+import { CASES, type Case, HAPROXY, NODE_NET, NODE_NET_GATEWAY, C_URING } from './cases.js';
 import { GOALS, type GoalLine, judgeGoals } from './goals.js';
+import type { BenchOptions } from './options.js';
+import { byRoom, estimateRounds } from './plan.js';
 import { runRounds, type Series } from './rounds.js';
 import { SubjectPool, describeSubject } from './subjects.js';
 import { goalTable } from './report.js';
@@ -15,13 +17,20 @@ export const CHECK_TOLERANCE = 1.25;
 const SUBJECTS = [NODE_NET, C_URING, 'io_uring', 'epoll', HAPROXY, NODE_NET_GATEWAY];
 const CHECKED = ['echo-500x1', 'echo-500x16', 'relay-500x1', 'relay-500x16'];
 
+const CHECK_CASES: readonly Case[] = CASES.filter(({ name }) => CHECKED.includes(name)).map((one) => ({
+  ...one,
+  subjects: one.subjects.filter((name) => SUBJECTS.includes(name)),
+}));
+
+export function estimateCheckSeconds(options: BenchOptions): number {
+  return estimateRounds(CHECK_CASES, options);
+}
+
 export async function checkRatios(bench: Bench): Promise<number> {
   const series: Series[] = [];
+  bench.say(`this takes about ${Math.ceil(estimateCheckSeconds(bench.options))} s`);
   for (const room of ['echo', 'relay'] as const) {
-    const cases = CASES.filter((one) => one.room === room && CHECKED.includes(one.name)).map((one) => ({
-      ...one,
-      subjects: one.subjects.filter((name) => SUBJECTS.includes(name)),
-    }));
+    const cases = byRoom(CHECK_CASES, room);
     const pool = new SubjectPool(bench, room, new Set(['echo']));
     try {
       series.push(...(await runRounds(bench, cases, pool)));

@@ -57,7 +57,7 @@ Measures Ringway beside what one would use instead: CPU time per message, throug
   --idle N            connections of the memory rows (default 10000)
   --profile CASE      a flame graph of one server in one case (--server names it, default io_uring), native and JavaScript frames
   --capture CASE      what the packets of one relay case say about its latencies (--server names it, default io_uring)
-  --check             the ratios that matter, in half a minute: warns, always ends with status 0
+  --check             the ratios that matter, in under a minute: warns, always ends with status 0
   --install-peers     install HAProxy and nginx (Debian, as root)
   --native-dir DIR    where the load generator is (default build-native/bin)
 

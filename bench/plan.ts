@@ -83,7 +83,19 @@ export function isMeasuredIn(round: number, { key }: Case, subject: string): boo
 
 /** Seconds that the whole will take, roughly: servers that are not installed count too. */
 export function estimateSeconds(options: BenchOptions): number {
-  const cases = planCases(options);
+  let seconds = estimateRounds(planCases(options), options);
+  for (const { subjects, capacityOf } of planArrivals(options)) {
+    const rates = capacityOf === undefined ? COMMON_RATES.length : ARRIVAL_SHARES.length;
+    seconds += subjects.length * rates * ARRIVAL_ROUNDS * (ARRIVAL_SECONDS + options.warmupSeconds + 0.1);
+  }
+  if (options.parts.includes('memory')) seconds += MEMORY_SUBJECTS.length * memoryRounds(options) * MEMORY_SECONDS;
+  if (options.parts.includes('inside'))
+    seconds += INSIDE_SUBJECTS.echo.length * INSIDE_SECONDS + INSIDE_SUBJECTS.relay.length * INSIDE_SECONDS;
+  return seconds;
+}
+
+/** Of the closed loops alone, and of starting what they are measured on. */
+export function estimateRounds(cases: readonly Case[], options: BenchOptions): number {
   const starts = new Set(cases.flatMap(({ room, subjects }) => subjects.map((name) => `${room} ${name}`)));
   let seconds = [...starts].reduce(
     (sum, name) => sum + likelihood(name.split(' ')[1]) * (START_SECONDS + firstWarmUp(options)),
@@ -98,13 +110,6 @@ export function estimateSeconds(options: BenchOptions): number {
       }
     }
   }
-  for (const { subjects, capacityOf } of planArrivals(options)) {
-    const rates = capacityOf === undefined ? COMMON_RATES.length : ARRIVAL_SHARES.length;
-    seconds += subjects.length * rates * ARRIVAL_ROUNDS * (ARRIVAL_SECONDS + options.warmupSeconds + 0.1);
-  }
-  if (options.parts.includes('memory')) seconds += MEMORY_SUBJECTS.length * memoryRounds(options) * MEMORY_SECONDS;
-  if (options.parts.includes('inside'))
-    seconds += INSIDE_SUBJECTS.echo.length * INSIDE_SECONDS + INSIDE_SUBJECTS.relay.length * INSIDE_SECONDS;
   return seconds;
 }
 

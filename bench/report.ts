@@ -258,21 +258,17 @@ export function describeRun({ rounds, seconds, minutes, backends, seed }: Result
   return `medians of up to ${rounds} interleaved rounds of ${seconds} s ${order}, backends: ${backends}, ${minutes.toFixed(1)} minutes in all`;
 }
 
-export function describeIt({
-  cpu,
-  cores,
-  memoryGiB,
-  kernel,
-  node,
-  v8,
-  congestionControl,
-  peers,
-  commit,
-}: Machine): string {
+export function describeIt({ cpu, cores, memoryGiB, kernel, node, v8, congestionControl, peers }: Machine): string {
   const installed = Object.entries(peers).map(([name, version]) => `${name} ${version ?? 'not installed'}`);
   const network = congestionControl === undefined ? '' : ` (${congestionControl})`;
   const machine = `${cpu}, ${cores} cores, ${memoryGiB} GiB, Linux ${kernel}${network}`;
-  return `${machine}, Node ${node} (V8 ${v8}), ${installed.join(', ')}, commit ${commit ?? 'unknown'}`;
+  return `${machine}, Node ${node} (V8 ${v8}), ${installed.join(', ')}`;
+}
+
+/** What was measured. */
+export function describeCommit({ commit }: Machine): string {
+  if (commit === undefined) return 'measured: no git commit (not a repository)';
+  return `measured: commit ${commit.replace('+', '')}${commit.endsWith('+') ? ', with files changed since' : ''}`;
 }
 
 export function renderAll(results: Results): string {
@@ -280,6 +276,7 @@ export function renderAll(results: Results): string {
   const count = (verdict: string) => verdicts.filter((its) => its === verdict).length;
   return [
     describeIt(results.machine),
+    describeCommit(results.machine),
     describeRun(results),
     '',
     ...allTables(results).map(renderText),

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { cpuChart, goalChart, latencyChart } from './chart.js';
 import { judgeGoals } from './goals.js';
-import { allTables, describeIt, describeRun, warnings } from './report.js';
+import { allTables, describeCommit, describeIt, describeRun, warnings } from './report.js';
 import type { Results } from './results.js';
 import { root } from './root.js';
 import { renderMarkdown } from './table.js';
@@ -34,7 +34,7 @@ export function markdownReport(results: Results, charts: readonly string[]): str
   return [
     `# Bench of ${results.at}`,
     '',
-    describeIt(results.machine),
+    `${describeIt(results.machine)}; ${describeCommit(results.machine)}.`,
     '',
     `${describeRun(results)}. How to read it: bench/README.md.`,
     '',

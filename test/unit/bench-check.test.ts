@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { CHECK_TOLERANCE, checkWarnings } from '../../bench/check.js';
+import { CHECK_TOLERANCE, checkWarnings, estimateCheckSeconds } from '../../bench/check.js';
+import { type BenchOptions, parseOptions } from '../../bench/options.js';
 import type { GoalLine } from '../../bench/goals.js';
 
 const line = (value: number): GoalLine => ({
@@ -13,4 +14,10 @@ test('only a ratio far over what it must be is worth a warning, and what failed 
     'relay 500 × 1, gateway io_uring, plain over haproxy: 0.70, must be 0.5 at most',
     'haproxy: ended',
   ]);
+});
+
+test('takes less than a minute', () => {
+  const seconds = estimateCheckSeconds(parseOptions(['--check']) as BenchOptions);
+  expect(seconds).toBeGreaterThan(30);
+  expect(seconds).toBeLessThan(60);
 });

@@ -4,7 +4,7 @@ import { cpuChart, escapeXml, goalChart, latencyChart } from '../../bench/chart.
 import { compareResults, compareSamples, comparisonTables, differencesOfMachines } from '../../bench/compare.js';
 import { judgeGoals } from '../../bench/goals.js';
 import type { MemorySeries } from '../../bench/memory.js';
-import { addedLatencyTable, caseTables, memoryTable, renderAll, warnings } from '../../bench/report.js';
+import { addedLatencyTable, caseTables, describeCommit, memoryTable, renderAll, warnings } from '../../bench/report.js';
 import type { Series } from '../../bench/rounds.js';
 import { markdownReport } from '../../bench/save.js';
 import { threadsOf } from '../../bench/subjects.js';
@@ -277,6 +277,10 @@ describe('the report', () => {
   test('is Markdown with its charts', () => {
     const markdown = markdownReport(whole, ['x.svg']);
     expect(markdown).toContain('![x.svg](x.svg)');
+    expect(markdown).toContain('measured: commit abc1234.');
+    expect(describeCommit({ ...whole.machine, commit: 'abc1234+' })).toBe(
+      'measured: commit abc1234, with files changed since',
+    );
     expect(markdown).toContain('| ringway io_uring | 5.00 |');
     expect(markdown).toContain('- a peer: not installed');
   });
