@@ -36,6 +36,8 @@ export interface LinkEvents {
   lost(link: BackendConnection, slot: number, unsent: boolean): void;
   /** A no-reply request has left. */
   left(link: BackendConnection, slot: number): void;
+  /** The task waited for the link, and is longer than the backend takes, as is known by now. It still holds the link. */
+  tooLong(link: BackendConnection, slot: number): void;
   /** All frames of the links of one backend in this turn were given. */
   batchEnd(): void;
   /** The backend can take more than before: an id was freed or the link drained. */
@@ -76,8 +78,6 @@ export class BackendConnection implements TaskCarrier {
   congested = false;
   /** The backend does not send more partial responses than granted. */
   windows = false;
-  /** Longest payload the backend takes, as its hello said. */
-  maxRequestBytes = Infinity;
   saidGoingAway = false;
   openedAtMs = 0;
   lastUsedMs = 0;
@@ -96,6 +96,8 @@ export class BackendConnection implements TaskCarrier {
   /** Bytes given to the connection: where the next frame begins. */
   #offset = 0;
   #helloSent = false;
+  /** Payload bytes of the longest request sent. */
+  #longestRequest = 0;
   #maxAbandoned: number;
 
   constructor(backend: Backend, bulk: boolean, maxFrameLength: number, table: TaskTable, events: LinkEvents) {
@@ -121,6 +123,11 @@ export class BackendConnection implements TaskCarrier {
 
   get usable(): boolean {
     return this.isOpen && !this.retiring && !this.congested && !this.#ids.full;
+  }
+
+  /** It was sent a request longer than the backend takes, before that was known: what the backend then did was right. */
+  get brokeTheLimit(): boolean {
+    return this.#longestRequest > this.backend.maxRequestBytes;
   }
 
   /** Not open yet, and few wait for it. */
@@ -214,6 +221,7 @@ export class BackendConnection implements TaskCarrier {
     if (!this.isOpen) return;
     this.framesReceived++;
     const kind = bytes[start + At.kind];
+    if (this.framesReceived === 1 && kind !== Kind.hello) this.backend.onNoHello(this.openedAtMs);
     if (kind === Kind.response) this.#response(bytes, start, end);
     else this.#otherFrame(kind, bytes, start, end);
   }
@@ -272,8 +280,10 @@ export class BackendConnection implements TaskCarrier {
     table.words[slot + Word.linkId] = id;
     table.setTime(slot, Time.sentOffset, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
-    setHeader(end - start, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
-    this.#offset += HEADER_BYTES + end - start;
+    const length = end - start;
+    if (length > this.#longestRequest) this.#longestRequest = length;
+    setHeader(length, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
+    this.#offset += HEADER_BYTES + length;
     if (!this.connection!.sendFrame(header, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
 
@@ -383,7 +393,7 @@ export class BackendConnection implements TaskCarrier {
     }
     if (!this.#helloSent) this.#sendHello();
     this.windows = (hello.features & Feature.streamWindows) !== 0;
-    if (hello.maxFrameLength > 0) this.maxRequestBytes = hello.maxFrameLength;
+    this.backend.onHello(hello.maxFrameLength > 0 ? hello.maxFrameLength : Infinity, this.openedAtMs);
   }
 
   #sendHello(): void {
@@ -397,15 +407,14 @@ export class BackendConnection implements TaskCarrier {
   }
 
   #sendWaiting(now: number): void {
+    const table = this.#table;
     for (const slot of this.#takeWaiting()) {
-      const table = this.#table;
-      this.#write(
-        slot,
-        now,
-        table.bytesOf(slot)!,
-        table.words[slot + Word.keptStart],
-        table.words[slot + Word.keptEnd],
-      );
+      // One that is refused may take others along: its client is closed for it, and leaves.
+      if (table.words[slot + Word.carrier] !== this.place) continue;
+      const start = table.words[slot + Word.keptStart];
+      const end = table.words[slot + Word.keptEnd];
+      if (end - start > this.backend.maxRequestBytes) this.#events.tooLong(this, slot);
+      else this.#write(slot, now, table.bytesOf(slot)!, start, end);
     }
   }
 

@@ -44,6 +44,10 @@ export class Backend {
   connected = 0;
   /** The backend said going-away and has not yet come back on a new link. Kept by the core. */
   goingAway = false;
+  /** Longest payload it takes, in bytes, as its newest link said; Infinity: it said nothing of it. Kept by the core. */
+  maxRequestBytes = Infinity;
+  /** ms when the link opened that said so, or said nothing of it. */
+  #limitOfLinkMs = 0;
 
   /** Scratch of the round-robin strategies: one pool, one allocator, hence one owner. */
   currentWeight = 0;
@@ -151,6 +155,18 @@ export class Backend {
     this.#failuresInRow++;
     const limit = this.#health.options.consecutiveFailures;
     if (limit > 0 && this.#failuresInRow >= limit) this.#eject(now);
+  }
+
+  /** A link opened at this moment said hello: the backend takes so many bytes. An older one than what is known counts no more. */
+  onHello(maxRequestBytes: number, openedMs: number): void {
+    if (openedMs < this.#limitOfLinkMs) return;
+    this.maxRequestBytes = maxRequestBytes;
+    this.#limitOfLinkMs = openedMs;
+  }
+
+  /** A link says no hello: if it is newer the backend came back, maybe as another program, and what it said no longer holds. */
+  onNoHello(openedMs: number): void {
+    if (openedMs > this.#limitOfLinkMs) this.onHello(Infinity, openedMs);
   }
 
   /** A link was established (call it for each; only the first begins slow start). */

@@ -300,6 +300,10 @@ export class Relay implements LinkEvents {
     this.#pumpAll();
   }
 
+  tooLong(_link: BackendConnection, slot: number): void {
+    this.#refuse(slot, Status.INVALID_ARGUMENT, Sentence.requestTooLong);
+  }
+
   linkRoom(_link: BackendConnection): void {
     this.#pumpAll();
   }
@@ -311,7 +315,7 @@ export class Relay implements LinkEvents {
 
   linkClosed(link: BackendConnection, info: CloseInfo, lost: number): void {
     const fault = lost > 0 || info.reason === 'protocol-error' || info.reason === 'bad-frame';
-    if (fault && link.wasOpen) link.backend.onFailure(this.#engine.now());
+    if (fault && link.wasOpen && !link.brokeTheLimit) link.backend.onFailure(this.#engine.now());
     this.onLinkClosed(link, info);
     for (const pool of this.#pools) pool.linkLost();
     this.#pumpAll();
@@ -333,7 +337,7 @@ export class Relay implements LinkEvents {
     const length = end - start;
     const link = pool.pick(table.words[slot + Word.key], length, now, exclude);
     if (link === undefined) return false;
-    if (length > link.maxRequestBytes) {
+    if (length > link.backend.maxRequestBytes) {
       // Not RESOURCE_EXHAUSTED, which callers try again: it will not become shorter.
       this.#refuse(slot, Status.INVALID_ARGUMENT, Sentence.requestTooLong);
       return true;

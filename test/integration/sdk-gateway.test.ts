@@ -5,6 +5,7 @@ import type { BackendHandler, BackendServer, ServeOptions } from '../../src/back
 import { connectClient } from '../../src/client/connect-client.js';
 import type { Client } from '../../src/client/types.js';
 import { Status } from '../../src/engine/tables.gen.js';
+import type { Gateway } from '../../src/gateway/gateway.js';
 import { StatusError } from '../../src/protocol/status-error.js';
 import { describeEngines } from '../support/engines.js';
 import { startGateway } from '../support/sdk-gateway.js';
@@ -18,7 +19,7 @@ describeEngines('both SDKs through a gateway', (engine) => {
   async function start(
     handle: BackendHandler['handle'],
     { backends = 1, ...options }: Partial<ServeOptions> & { backends?: number } = {},
-  ): Promise<{ client: Client; other: Client; servers: BackendServer[] }> {
+  ): Promise<{ client: Client; other: Client; servers: BackendServer[]; gateway: Gateway }> {
     const servers: BackendServer[] = [];
     for (let n = 0; n < backends; n++) {
       servers.push(await serve({ port: 0, engine, ...options } as ServeOptions, { handle }));
@@ -34,7 +35,7 @@ describeEngines('both SDKs through a gateway', (engine) => {
       () => running.close(),
       () => Promise.all([client.close(), other.close()]),
     );
-    return { client, other, servers };
+    return { client, other, servers, gateway: running.gateway };
   }
 
   test('a thousand requests over two backends, each with its own answer', async () => {
@@ -94,6 +95,17 @@ describeEngines('both SDKs through a gateway', (engine) => {
     });
     await expect(client.request('', { route: 9 })).rejects.toMatchObject({ code: 'NOT_FOUND', notExecuted: true });
     expect((await client.request('text')).toString()).toBe('fine');
+  });
+
+  test('requests longer than the backend takes are refused, and cost it nothing', async () => {
+    const { client, gateway } = await start((task) => `${task.payload.length} bytes`, { maxFrameLength: 300_000 });
+    expect(String(await client.request('hi'))).toBe('2 bytes');
+    for (let n = 0; n < 6; n++) {
+      const error = await client.request(Buffer.alloc(1_000_000)).catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', notExecuted: true });
+    }
+    expect(gateway.stats().backends).toMatchObject([{ state: 'up', failures: 0 }]);
+    expect(String(await client.request(Buffer.alloc(290_000)))).toBe('290000 bytes');
   });
 
   test('a cancel and a client that leaves reach the backend’s signal', async () => {

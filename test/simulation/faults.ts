@@ -224,6 +224,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^no more is granted than was taken/,
   },
   {
+    name: 'what waited for a link is sent although it is longer than the backend takes',
+    file: 'backend-connection.ts',
+    find: 'if (end - start > this.backend.maxRequestBytes) this.#events.tooLong(this, slot);\n      else ',
+    replace: '',
+    finds: /^no request is longer than the backend takes/,
+  },
+  {
     name: 'what comes during a drain is begun',
     file: 'relay.ts',
     find: 'if (this.draining) {',

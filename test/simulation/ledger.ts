@@ -232,8 +232,8 @@ export class Ledger implements Witness {
 
   /** Some backend of its pool has said that it takes less. */
   isTooLong({ pool, options }: TaskRecord): boolean {
-    for (const { backend, maxRequestBytes } of this.links) {
-      if (backend.pool === pool && maxRequestBytes < options.bodyBytes + META_BYTES) return true;
+    for (const backend of this.backends.values()) {
+      if (backend.pool === pool && backend.maxRequestBytes < options.bodyBytes + META_BYTES) return true;
     }
     return false;
   }

@@ -115,13 +115,15 @@ export class LinkRules {
   #takesRequests(task: TaskRecord, link: LinkRecord): void {
     const about = `task ${task.number} on a link to ${link.backend.name}`;
     if (link.closing) broken('a link that is ended gets no requests', about);
+    if (task.options.bodyBytes > link.backend.maxRequestBytes) {
+      broken('no request is longer than the backend takes', about);
+    }
     // What waits for a bulk link goes when it opens, whatever was heard of its backend meanwhile.
     const waited = link.link.bulk && link.openedMs === this.#ledger.clock.nowMs;
     if (waited) return;
     if (link.backend.goingAway) broken('a backend that goes away gets no requests', about);
     if (this.#isEjected(link)) broken('a backend that is ejected gets no requests', about);
     if (link.backend.links.removed) broken('a backend that left its pool gets no requests', about);
-    if (task.options.bodyBytes > link.maxRequestBytes) broken('no request is longer than the backend takes', about);
   }
 
   /** While more than half of the pool is out, nobody is held to be ill. */
@@ -214,6 +216,11 @@ export class LinkRules {
 
   hears(link: LinkRecord, frame: Frame): void {
     link.heard++;
+    const { backend } = link;
+    if (link.heard === 1 && frame.kind !== Kind.hello && link.openedMs > backend.limitOfLinkMs) {
+      backend.maxRequestBytes = Infinity;
+      backend.limitOfLinkMs = link.openedMs;
+    }
     switch (frame.kind) {
       case Kind.response:
         this.#response(link, frame);
@@ -241,7 +248,10 @@ export class LinkRules {
       return;
     }
     link.windows = (hello.features & 1) !== 0;
-    if (hello.maxFrameLength > 0) link.maxRequestBytes = hello.maxFrameLength;
+    const { backend } = link;
+    if (link.openedMs < backend.limitOfLinkMs) return;
+    backend.maxRequestBytes = hello.maxFrameLength > 0 ? hello.maxFrameLength : Infinity;
+    backend.limitOfLinkMs = link.openedMs;
   }
 
   #response(link: LinkRecord, frame: Frame): void {

@@ -40,6 +40,9 @@ export class BackendRecord {
   /** Requests sent and without their final response, on links that have not ended. */
   unanswered = 0;
   goingAway = false;
+  /** As the first frame of its newest link said, or did not, and when that opened. */
+  maxRequestBytes = Infinity;
+  limitOfLinkMs = 0;
 
   constructor(links: BackendLinks, pool: number) {
     this.links = links;
@@ -61,7 +64,6 @@ export class LinkRecord {
   readonly pings: { readonly id: number; readonly bytes: number }[] = [];
   heard = 0;
   windows = false;
-  maxRequestBytes = Infinity;
   openedMs = 0;
   /** The backend broke the protocol: the link has to be ended. */
   offended = false;

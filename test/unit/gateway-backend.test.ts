@@ -126,6 +126,71 @@ describe('links', () => {
     expect(world.requests(1).length).toBe(100 - Math.round(sent / 200_016));
   });
 
+  describe('a request longer than the backend takes', () => {
+    const takes = (maxFrameLength: number) => ({
+      kind: Kind.hello,
+      payload: encodeHello({ features: 0, maxFrameLength, streamWindow: 0 }),
+    });
+    const refused = (id: number) =>
+      expect.objectContaining({ id, arg: Status.INVALID_ARGUMENT, flags: Flag.notExecuted });
+
+    test('is refused on a link that has not said so, because another one has', async () => {
+      const world = await GatewayWorld.start();
+      world.send(world.server().peer, takes(10_000));
+      const client = world.client();
+      world.send(client, { id: 1, payload: BULK }, { id: 2, payload: 'short' });
+      expect(takeFrames(client)).toEqual([refused(1)]);
+      expect(world.requests()).toHaveLength(1);
+    });
+
+    test('is refused although it waited for its link when that became known, and its client may leave for it', async () => {
+      for (const protocol of ['rmp', 'plain'] as const) {
+        const world = await GatewayWorld.start({ listeners: [{ protocol }] });
+        const client = world.client();
+        const { peer } = world.server();
+        const length = Buffer.alloc(4);
+        length.writeUInt32BE(BULK.length);
+        const frames = [1, 2].map((id) =>
+          protocol === 'rmp' ? encodeFrame({ id, payload: BULK }) : Buffer.concat([length, BULK]),
+        );
+        client.send(...frames);
+        while (world.stats.backends[0].inFlight < 2) client.connection.turn();
+        peer.send(encodeFrame(takes(10_000)));
+        while (peer.connection.turn());
+        // Only now the link for long frames opens.
+        world.engine.settle();
+        expect(world.requests()).toHaveLength(0);
+        if (protocol === 'rmp') expect(takeFrames(client)).toEqual([refused(1), refused(2)]);
+        else expect(client.gone).toBe(true);
+        expect(world.stats).toMatchObject({ open: 0, backends: [{ inFlight: 0 }] });
+      }
+    });
+
+    test('does not count against the backend when it breaks the link before that was known', async () => {
+      const world = await GatewayWorld.start({ pools: [{ health: { consecutiveFailures: 1, ejectMs: 60_000 } }] });
+      const client = world.client();
+      world.send(client, { id: 1, payload: 'more than ten bytes' });
+      world.send(world.server().peer, takes(10));
+      world.server().peer.fin();
+      world.engine.settle();
+      expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.UNAVAILABLE })]);
+      expect(world.stats.backends[0]).toMatchObject({ failures: 0, ejections: 0 });
+      world.engine.advance(500);
+      world.send(client, { id: 2, payload: 'more than ten bytes' });
+      expect(takeFrames(client)).toEqual([refused(2)]);
+    });
+
+    test('is a matter of the newest link: a backend that came back without a hello takes any', async () => {
+      const world = await GatewayWorld.start();
+      world.send(world.server().peer, takes(10));
+      world.server().peer.rst();
+      world.engine.advance(500);
+      world.send(world.server().peers.at(-1)!, { kind: Kind.ping });
+      world.send(world.client(), { id: 1, payload: 'more than ten bytes' });
+      expect(world.requests()).toHaveLength(1);
+    });
+  });
+
   test('a request longer than the backend takes is refused, its link stays', async () => {
     const world = await GatewayWorld.start();
     world.send(world.server().peer, {
