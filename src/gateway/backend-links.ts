@@ -47,6 +47,8 @@ export class BackendLinks implements Handler {
   #nextPingMs = 0;
   #pingId = 0;
   #lastTickMs = 0;
+  /** ms of the going-away that was said. Undefined: requests may still come. */
+  #graceMs: number | undefined;
   #stopped = false;
 
   constructor(backend: Backend, address: LinkAddress, pool: PoolConfig, deps: LinkDeps) {
@@ -58,6 +60,11 @@ export class BackendLinks implements Handler {
 
   get links(): readonly BackendConnection[] {
     return this.#links;
+  }
+
+  /** On some of them a task waits for its answer, or to be sent. */
+  get busy(): boolean {
+    return this.#links.some((link) => link.live > 0);
   }
 
   /** The link for a task of so many bytes, or undefined when none can take it now. */
@@ -95,7 +102,9 @@ export class BackendLinks implements Handler {
     this.#lastTickMs = now;
   }
 
+  /** No more requests will come: connects no more. */
   sayGoingAway(graceMs: number): void {
+    this.#graceMs = graceMs;
     for (const link of this.#links) link.sayGoingAway(graceMs);
   }
 
@@ -109,6 +118,7 @@ export class BackendLinks implements Handler {
     const link = connection.context as BackendConnection;
     if (!link.bulk) this.#countIn();
     link.opened(this.#deps.engine.now(), this.#pool.links.hello);
+    if (this.#graceMs !== undefined) link.sayGoingAway(this.#graceMs);
   }
 
   frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void {
@@ -167,7 +177,7 @@ export class BackendLinks implements Handler {
 
   /** Not before the pause is over, and not while a backend that is going away still has links. */
   #mayConnect(now: number): boolean {
-    if (this.#stopped || this.removed || now < this.#connectAtMs) return false;
+    if (this.#stopped || this.removed || this.#graceMs !== undefined || now < this.#connectAtMs) return false;
     return !this.backend.goingAway || this.#links.length === 0;
   }
 

@@ -52,6 +52,11 @@ export class Drain {
     });
   }
 
+  /** ms until the rest is cut. */
+  graceLeftMs(now: number): number {
+    return Math.max(0, Math.round(this.#endsMs - now));
+  }
+
   tick(now: number): void {
     if (this.#over) return;
     const target = this.#target;

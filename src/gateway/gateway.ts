@@ -125,9 +125,10 @@ class RunningGateway implements Gateway {
     if (this.#drain === undefined) {
       this.#log('info', 'gateway.draining', { open: this.#relay.tracker.open, graceMs });
       this.#relay.draining = true;
-      this.#drain = new Drain(this.#drainTarget(), this.#engine.now(), graceMs);
+      const now = this.#engine.now();
+      this.#drain = new Drain(this.#drainTarget(), now, graceMs);
       for (const listener of this.#listeners) listener.goAway(graceMs);
-      for (const pool of this.#pools) pool.sayGoingAway(graceMs);
+      this.#leaveIdlePools(this.#drain, now);
     }
     return this.#drain.done;
   }
@@ -156,8 +157,13 @@ class RunningGateway implements Gateway {
     const now = this.#engine.now();
     for (const pool of this.#pools) pool.tick(now);
     this.#relay.tick(now);
+    if (this.#drain !== undefined) this.#leaveIdlePools(this.#drain, now);
     this.#drain?.tick(now);
     this.#refusals.tick(now);
+  }
+
+  #leaveIdlePools(drain: Drain, now: number): void {
+    for (const pool of this.#pools) pool.sayGoingAwayIfIdle(drain.graceLeftMs(now));
   }
 
   #pool(name: string): Pool {

@@ -36,6 +36,7 @@ export class Pool {
   readonly #resolving = new Set<ServerConfig>();
   readonly #resolveAtMs = new Map<ServerConfig, number>();
   #backends: Backend[] = [];
+  #saidGoingAway = false;
   #stopped = false;
 
   constructor(config: PoolConfig, deps: PoolDeps) {
@@ -94,7 +95,10 @@ export class Pool {
     this.#health.changed();
   }
 
-  sayGoingAway(graceMs: number): void {
+  /** During a drain. Not before its last task is over: one that waits, or another attempt, may still have to be sent. */
+  sayGoingAwayIfIdle(graceMs: number): void {
+    if (this.#saidGoingAway || this.queued > 0 || this.links.some(({ busy }) => busy)) return;
+    this.#saidGoingAway = true;
     for (const links of this.links) links.sayGoingAway(graceMs);
   }
 

@@ -238,6 +238,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^what comes during a drain is refused/,
   },
   {
+    name: 'a gateway that goes away says so while something waits',
+    file: 'pool.ts',
+    find: 'this.queued > 0 || this.links.some(({ busy }) => busy)',
+    replace: 'false',
+    finds: /^who has said that it goes away sends no requests/,
+  },
+  {
     name: 'answers of a client of lines overtake each other',
     file: 'ordered-session.ts',
     find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',

@@ -43,9 +43,11 @@ export class LinkRules {
       case Kind.pong:
         this.#pong(link, frame);
         break;
+      case Kind.goingAway:
+        link.saidGoingAway = true;
+        break;
       case Kind.ping:
       case Kind.hello:
-      case Kind.goingAway:
         break;
       default:
         broken('a backend is sent requests and what belongs to them', `a frame of kind ${frame.kind}`);
@@ -115,6 +117,7 @@ export class LinkRules {
   #takesRequests(task: TaskRecord, link: LinkRecord): void {
     const about = `task ${task.number} on a link to ${link.backend.name}`;
     if (link.closing) broken('a link that is ended gets no requests', about);
+    if (link.saidGoingAway) broken('who has said that it goes away sends no requests', about);
     if (task.options.bodyBytes > link.backend.maxRequestBytes) {
       broken('no request is longer than the backend takes', about);
     }

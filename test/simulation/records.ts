@@ -67,6 +67,8 @@ export class LinkRecord {
   openedMs = 0;
   /** The backend broke the protocol: the link has to be ended. */
   offended = false;
+  /** The gateway said on it that it goes away. */
+  saidGoingAway = false;
   /** The gateway ended it. */
   closing = false;
 

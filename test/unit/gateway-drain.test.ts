@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import { limits } from '../../src/limits.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
-import { GatewayWorld, PORT, takeFrames } from '../support/gateway-world.js';
+import { BACKEND_PORT, GatewayWorld, PORT, takeFrames } from '../support/gateway-world.js';
 
 describe('drain', () => {
   test('finishes what is in flight, refuses what is new, and ends without a cut', async () => {
@@ -14,7 +14,7 @@ describe('drain', () => {
     const drained = world.gateway.drain(5_000);
     world.engine.settle();
     expect(takeFrames(client)).toEqual([expect.objectContaining({ kind: Kind.goingAway, arg: 5_000 })]);
-    expect(world.received().map(({ frame }) => frame.kind)).toEqual([Kind.goingAway]);
+    expect(world.received()).toEqual([]);
     world.send(client, { id: 2 });
     expect(takeFrames(client)).toEqual([
       expect.objectContaining({ id: 2, arg: Status.UNAVAILABLE, flags: Flag.notExecuted }),
@@ -24,11 +24,49 @@ describe('drain', () => {
     world.echo(requests);
     expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.OK })]);
     world.engine.advance(100);
+    expect(world.received().map(({ frame }) => frame.kind)).toEqual([Kind.goingAway]);
     expect(await drained).toMatchObject({ cut: 0, finished: 1, unflushed: 0 });
     expect(client.sawFin).toBe(true);
     expect(world.server().peer.sawFin).toBe(true);
     expect([world.engine.connections, world.engine.timers]).toEqual([0, 0]);
     expect(world.stats.draining).toBe(true);
+  });
+
+  test('a backend is told that no requests follow when none can: not while one waits, or may be sent again', async () => {
+    const world = await GatewayWorld.start({ pools: [{ maxInFlight: 1 }] });
+    const client = world.client();
+    world.send(client, { id: 1 }, { id: 2 });
+    void world.gateway.drain(5_000);
+    world.engine.settle();
+    const seen: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const frames = world.received();
+      seen.push(...frames.map(({ frame }) => frame.kind));
+      world.echo(frames.filter(({ frame }) => frame.kind === Kind.request));
+      world.engine.advance(limits.tickMs);
+    }
+    seen.push(...world.received().map(({ frame }) => frame.kind));
+    expect(seen).toEqual([Kind.request, Kind.request, Kind.goingAway]);
+  });
+
+  test('a pool without tasks is told at once, and a link that opens then hears it too', async () => {
+    const pools = [
+      {},
+      { name: 'other', servers: [{ address: 'b:1', host: '127.0.0.1', port: BACKEND_PORT + 9, weight: 1 }] },
+    ];
+    const world = await GatewayWorld.start({ pools });
+    world.send(world.client(), { id: 1 });
+    world.server(0).peer.rst();
+    const late = world.server(9);
+    late.peer.rst();
+    world.engine.settle();
+    // Connecting, and not open yet.
+    while (late.peers.length < 2) world.engine.advance(limits.tickMs, false);
+    const drained = world.gateway.drain(5_000);
+    world.engine.settle();
+    expect(takeFrames(late.peer)).toEqual([expect.objectContaining({ kind: Kind.goingAway, arg: 5_000 })]);
+    world.engine.advance(limits.crossingMs + 50);
+    expect(await drained).toMatchObject({ cut: 0 });
   });
 
   test('clients that stay connected do not hold it up', async () => {
