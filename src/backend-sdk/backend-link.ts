@@ -340,10 +340,10 @@ export class BackendLink {
     if (this.openTasks === 0) this.host.settled(this);
   }
 
-  /** Ends every open task with `error`. @returns how many there were. */
-  cut(error: StatusError): number {
+  /** Ends every open task. @returns how many there were. */
+  cut(status: number, sentence: string): number {
     const open = [...this.#tasks.values(), ...this.#silent];
-    for (const task of open) task.end(error);
+    for (const task of open) task.cut(status, sentence);
     return open.length;
   }
 
@@ -351,7 +351,7 @@ export class BackendLink {
   end(): void {
     this.#ended = true;
     this.#writer.end();
-    this.host.counts.cancelled += this.cut(new StatusError(Status.CANCELLED, 'the link of the requester ended'));
+    this.host.counts.cancelled += this.cut(Status.CANCELLED, 'the link of the requester ended');
     this.#releaseFlow();
   }
 

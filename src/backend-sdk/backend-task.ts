@@ -161,17 +161,22 @@ export class BackendTask implements Timed, Startable {
 
   /** The deadline passed. */
   expire(): void {
-    this.end(new StatusError(Status.DEADLINE_EXCEEDED, 'the deadline passed', { notExecuted: !this.#started }));
+    this.cut(Status.DEADLINE_EXCEEDED, 'the deadline passed');
     this.#link.host.counts.timedOut++;
   }
 
   cancel(): void {
-    this.end(new StatusError(Status.CANCELLED, 'cancelled by the requester', { notExecuted: !this.#started }));
+    this.cut(Status.CANCELLED, 'cancelled by the requester');
     this.#link.host.counts.cancelled++;
   }
 
+  /** Ends the task with an error, which says not-executed if its turn had not come. */
+  cut(status: number, sentence: string): void {
+    this.#end(new StatusError(status, sentence, { notExecuted: !this.#started }));
+  }
+
   /** Ends the task from outside: answers with `error`, then aborts the handler's signal. */
-  end(error: StatusError): void {
+  #end(error: StatusError): void {
     if (this.#done) return;
     if (!this.#started) this.#link.host.limiter.dropQueued();
     this.#abortReason = error;
@@ -212,7 +217,7 @@ export class BackendTask implements Timed, Startable {
     if (this.#pendingBytes > maxPendingPartialBytes) {
       // A stream with a hole would be worse than none.
       const sentence = `more than ${maxPendingPartialBytes} bytes of partial responses waited for the requester`;
-      this.end(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
+      this.#end(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
       this.#link.host.counts.failed++;
       return rejected(this.#abortReason ?? endedError());
     }

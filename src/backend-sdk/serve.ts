@@ -3,7 +3,6 @@ import type { Engine, EngineOptions, Listener } from '../engine/engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
-import { StatusError } from '../protocol/status-error.js';
 import { rmpFraming } from '../protocol/rmp.js';
 import { BackendHost } from './backend-host.js';
 import { LINK_HIGH_WATER_MARK } from './backend-link.js';
@@ -141,8 +140,8 @@ class RmpBackendServer implements BackendServer {
 
   /** The grace is over: what is open gets its answer, and a moment for it to leave. */
   #cutAll(): void {
-    const error = new StatusError(Status.UNAVAILABLE, 'cut by the end of the backend’s drain');
-    for (const link of this.#host.links) this.#cut += link.cut(error);
+    const sentence = 'cut by the end of the backend’s drain';
+    for (const link of this.#host.links) this.#cut += link.cut(Status.UNAVAILABLE, sentence);
     this.#after(limits.flushGraceMs, () => {
       for (const { connection } of this.#host.links) {
         if (connection.state === 'closing') continue;

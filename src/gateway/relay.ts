@@ -216,7 +216,10 @@ export class Relay implements LinkEvents {
   cut(): number {
     const { open } = this.tracker;
     this.#closed = true;
-    this.tracker.close((slot) => this.#finish(slot, Outcome.failed, Status.UNAVAILABLE, 0, Sentence.cut));
+    this.tracker.close((slot) => {
+      const flags = this.#neverBegan(slot) ? Flag.notExecuted : 0;
+      this.#finish(slot, Outcome.failed, Status.UNAVAILABLE, flags, Sentence.cut);
+    });
     return open;
   }
 
@@ -493,8 +496,8 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const slot = index << SLOT_SHIFT;
     const now = this.#engine.now();
-    const sent = table.words[slot + Word.state] === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
-    if (!sent && !table.has(slot, Mark.everSent)) {
+    const sent = this.#isSent(slot);
+    if (this.#neverBegan(slot)) {
       this.#finish(slot, Outcome.timedOut, Status.UNAVAILABLE, Flag.notExecuted, Sentence.neverSent);
       return;
     }
@@ -503,6 +506,17 @@ export class Relay implements LinkEvents {
     }
     this.#finish(slot, Outcome.timedOut, Status.DEADLINE_EXCEEDED, 0, Sentence.deadline);
   };
+
+  /** On a link that was given it, as opposed to one that is still connecting. */
+  #isSent(slot: number): boolean {
+    const { table } = this;
+    return table.words[slot + Word.state] === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
+  }
+
+  /** No backend can have begun it. */
+  #neverBegan(slot: number): boolean {
+    return !this.#isSent(slot) && !this.table.has(slot, Mark.everSent);
+  }
 
   #refuse(slot: number, status: number, why: Uint8Array): void {
     const flags = this.table.has(slot, Mark.everSent) ? 0 : Flag.notExecuted;

@@ -325,6 +325,29 @@ describeEngines('serve', (engine) => {
     expect(await drained).toEqual({ cut: 1 });
   });
 
+  test('drain: what it cuts before its turn came is said to be not executed', async () => {
+    const begun: number[] = [];
+    const { peer, server } = await start(
+      ({ id }) => {
+        begun.push(id);
+        return new Promise(() => {});
+      },
+      { maxConcurrent: 1 },
+    );
+    peer.send({ kind: REQUEST, id: 1 }, { kind: REQUEST, id: 2 });
+    await peer.untilPong();
+    const drained = server.drain(0);
+    const frames = [await peer.next(), await peer.next(), await peer.next(), await peer.next()];
+    const answers = frames.filter(({ kind }) => kind === RESPONSE);
+    peer.send({ kind: 7 });
+    expect(answers.map(({ id, arg, flags }) => [id, arg, flags])).toEqual([
+      [1, Status.UNAVAILABLE, 0],
+      [2, Status.UNAVAILABLE, NOT_EXECUTED],
+    ]);
+    expect(begun).toEqual([1]);
+    expect(await drained).toEqual({ cut: 2 });
+  });
+
   test('an address in use is an error with the system’s code', async () => {
     const { server } = await start(() => '');
     await expect(serve({ port: server.port, engine }, { handle: () => '' })).rejects.toMatchObject({

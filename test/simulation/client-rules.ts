@@ -201,6 +201,9 @@ export class ClientRules {
       broken('an error has its status and its sentence', `status ${status}, ${JSON.stringify(sentence)}`);
     }
     this.#isTrue(task, why);
+    if (why === 'cut' && task.attempts === 0 && (flags & Flag.notExecuted) === 0) {
+      broken('what is cut and was never sent is not-executed', `task ${task.number}`);
+    }
     this.#isTrulyNotExecuted(task, flags);
     const { outcomes } = this.#ledger;
     if (REFUSALS.has(why)) outcomes.refused++;

@@ -245,6 +245,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^who has said that it goes away sends no requests/,
   },
   {
+    name: 'what is cut is never called not-executed',
+    file: 'relay.ts',
+    find: 'const flags = this.#neverBegan(slot) ? Flag.notExecuted : 0;',
+    replace: 'const flags = 0;',
+    finds: /^what is cut and was never sent is not-executed/,
+  },
+  {
     name: 'answers of a client of lines overtake each other',
     file: 'ordered-session.ts',
     find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',

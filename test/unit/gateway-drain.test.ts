@@ -108,10 +108,31 @@ describe('drain', () => {
     expect(
       takeFrames(client)
         .filter(({ kind }) => kind === Kind.response)
-        .map(({ arg }) => arg),
-    ).toEqual(Array(3).fill(Status.UNAVAILABLE));
+        .map(({ id, arg, flags }) => [id, arg, flags]),
+    ).toEqual([
+      [1, Status.UNAVAILABLE, 0],
+      [2, Status.UNAVAILABLE, 0],
+      // It waited, and was never sent.
+      [3, Status.UNAVAILABLE, Flag.notExecuted],
+    ]);
     expect(lines.received.toString()).toMatch(/^ERR UNAVAILABLE /);
     expect(world.stats).toMatchObject({ open: 0, queued: 0 });
+  });
+
+  test('what an earlier attempt may have begun is not called not-executed when it is cut', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent });
+    world.server().down = true;
+    world.server().peer.rst();
+    world.engine.settle();
+    expect(world.stats.queued).toBe(1);
+    const drained = world.gateway.drain(500);
+    world.engine.advance(600);
+    expect(await drained).toMatchObject({ cut: 1 });
+    expect(takeFrames(client)).toContainEqual(
+      expect.objectContaining({ kind: Kind.response, id: 1, arg: Status.UNAVAILABLE, flags: 0 }),
+    );
   });
 
   test('a client that does not take its answer holds it up only so long', async () => {
