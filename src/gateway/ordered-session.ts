@@ -91,6 +91,20 @@ export class OrderedSession extends Session {
     return undefined;
   }
 
+  override refusesWhole(
+    slot: number,
+    flags: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): Uint8Array | undefined {
+    if ((flags & Flag.meta) !== 0) start = bodyStart(bytes, start);
+    const parts = this.#parts?.get(slot);
+    return parts !== undefined && parts.bytes + end - start > limits.maxConcatenatedBytes
+      ? Sentence.answerTooLong
+      : undefined;
+  }
+
   fail(slot: number, status: number, _flags: number, sentence: Uint8Array): void {
     this.#takeParts(slot);
     this.#failed(slot, status, sentence);

@@ -247,6 +247,13 @@ export class Relay implements LinkEvents {
     table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
     if (status === Status.OK) backend.onSuccess(now - table.time(slot, Time.sent), now);
     else judge(link, status, now - table.time(slot, Time.sent), now);
+    if (status === Status.OK && table.has(slot, Mark.partialSent)) {
+      const refusal = table.ownerOf(slot)!.refusesWhole(slot, flags, bytes, start, end);
+      if (refusal !== undefined) {
+        this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
+        return;
+      }
+    }
     if (!(refused && this.#retry(slot, pool, backend.index, now))) {
       const owner = table.ownerOf(slot)!;
       // Of this attempt alone: an earlier one, or a part of this one, may have been executed.

@@ -16,6 +16,6 @@ export const Sentence = {
   linkBrokeUnsent: sentence('the connection to the backend broke before the request was sent'),
   clientTooSlow: sentence('the client does not take its partial responses'),
   requestTooLong: sentence('the request is longer than the backend takes'),
-  answerTooLong: sentence('the partial responses together are longer than one answer may be'),
+  answerTooLong: sentence('the parts of the answer together are longer than one answer may be'),
   cut: sentence('the gateway shut down before the backend answered'),
 } as const;

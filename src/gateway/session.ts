@@ -89,6 +89,17 @@ export abstract class Session implements TaskOwner {
     this.context.relay.grantMore(this);
   }
 
+  /** Who is sent each part by itself is sent no whole. */
+  refusesWhole(
+    _slot: number,
+    _flags: number,
+    _bytes: Uint8Array,
+    _start: number,
+    _end: number,
+  ): Uint8Array | undefined {
+    return undefined;
+  }
+
   queueFull(): void {}
 
   queueRoom(): void {

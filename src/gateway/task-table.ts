@@ -119,6 +119,11 @@ export interface TaskOwner {
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void;
   /** A partial response. Answers with a sentence when this client cannot take it: the task ends RESOURCE_EXHAUSTED. */
   partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
+  /**
+   * The final answer after partial responses, before it is given. Answers with a sentence when the whole is more than this client
+   * can be sent: the task ends RESOURCE_EXHAUSTED.
+   */
+  refusesWhole(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
   /** The gateway ends the task itself. Releases the slot now or when its turn came. */
   fail(slot: number, status: number, flags: number, sentence: Uint8Array): void;
   /** Granting more partial responses makes sense now: what was passed on is being taken. */

@@ -1,5 +1,6 @@
 /** What the gateway may say to clients: one outcome per request, to who asked, and a true one. */
 import { type CloseReason, Status } from '../../src/engine/tables.gen.js';
+import { limits } from '../../src/limits.js';
 import { Sentence } from '../../src/gateway/sentence.js';
 import { MetaScan } from '../../src/protocol/meta-scan.js';
 import { Flag, Kind, readU32 } from '../../src/protocol/rmp.js';
@@ -283,6 +284,9 @@ export class ClientRules {
     if (task.partialsHeard === 0) this.#isBackendsAnswer(client, task, bytes, start, end);
     if (answer?.status !== Status.OK || end - start !== task.partialBytes + answer.bodyBytes) {
       broken('an answer is the one to this request', `task ${task.number}: ${end - start} bytes`);
+    }
+    if (task.partialsHeard > 0 && end - start > limits.maxConcatenatedBytes) {
+      broken('an answer put together is no longer than one may be', `task ${task.number}: ${end - start} bytes`);
     }
     this.#ledger.outcomes.answered++;
   }

@@ -252,6 +252,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^what is cut and was never sent is not-executed/,
   },
   {
+    name: 'the last part of an answer is not counted',
+    file: 'ordered-session.ts',
+    find: 'parts.bytes + end - start > limits.maxConcatenatedBytes',
+    replace: 'parts.bytes > limits.maxConcatenatedBytes',
+    finds: /^an answer put together is no longer than one may be/,
+  },
+  {
     name: 'answers of a client of lines overtake each other',
     file: 'ordered-session.ts',
     find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',

@@ -272,6 +272,25 @@ describe('plain', () => {
     expect(world.received().map((received) => received.frame.kind)).toEqual([Kind.cancel]);
   });
 
+  test('the final response counts too, without its meta', async () => {
+    const world = await start('plain', { errorReply: 'text' });
+    const client = world.client();
+    const meta = encodeMeta({ tenant: 't' });
+    const half = limits.maxConcatenatedBytes / 2;
+    for (const surplus of [0, 1]) {
+      world.send(client, plain('x'));
+      const [{ frame, peer }] = world.requests();
+      const part = { kind: Kind.response, id: frame.id, flags: Flag.more, payload: Buffer.alloc(half) };
+      const last = Buffer.concat([meta, Buffer.alloc(half + surplus)]);
+      world.send(peer, part, { ...part, flags: Flag.meta, payload: last });
+    }
+    const [whole, refusal] = takePlain(client);
+    expect(whole).toHaveLength(limits.maxConcatenatedBytes);
+    expect(refusal).toMatch(/^ERR RESOURCE_EXHAUSTED /);
+    expect(world.stats).toMatchObject({ open: 0, outcomes: { answered: 1, failed: 1 } });
+    expect(world.conserved()).toBe(true);
+  });
+
   test('a stream of tiny partial responses is bounded by what it costs, not by its bytes', async () => {
     const world = await start('plain', { errorReply: 'text' });
     const client = world.client();
