@@ -254,7 +254,10 @@ export class Relay implements LinkEvents {
         return;
       }
     }
-    if (!(refused && this.#retry(slot, pool, backend.index, now))) {
+    // It may have been begun, and another backend may be able to.
+    const repeatable = !refused && status === Status.UNAVAILABLE && table.has(slot, Flag.idempotent);
+    if (repeatable) table.mark(slot, Mark.everSent);
+    if (!((refused || repeatable) && this.#retry(slot, pool, backend.index, now))) {
       const owner = table.ownerOf(slot)!;
       // Of this attempt alone: an earlier one, or a part of this one, may have been executed.
       if (refused && table.has(slot, Mark.everSent)) flags &= ~Flag.notExecuted;

@@ -48,6 +48,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a request is sent again only where the work did not begin/,
   },
   {
+    name: 'a request is sent again after an error that is its answer',
+    file: 'relay.ts',
+    find: 'status === Status.UNAVAILABLE && table.has(slot, Flag.idempotent);',
+    replace: 'status === Status.UNAVAILABLE;',
+    finds: /^(a request is sent again only where the work did not begin|a task that is over is not sent)/,
+  },
+  {
     name: 'a request is sent again after a part of its answer',
     file: 'relay.ts',
     find: ' || table.has(slot, Mark.partialSent)) return false;',

@@ -8,7 +8,7 @@ import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { broken } from './broken.js';
 import type { Sent } from './connection.js';
 import { type Frame, type Ledger, META_BYTES } from './ledger.js';
-import { Attempt, type LinkRecord, type TaskRecord } from './records.js';
+import { Attempt, type AttemptEnd, type LinkRecord, type TaskRecord } from './records.js';
 import { bodyAt, isRequestOf, taskOf } from './wire.js';
 
 const REQUEST_FLAGS = Flag.noReply | Flag.idempotent | Flag.meta;
@@ -101,7 +101,8 @@ export class LinkRules {
     if (task.partialsHeard > 0) broken('a request is not sent again after a partial response', about);
     // What waited for a bulk link may have been tried elsewhere, unsent.
     const short = task.options.bodyBytes + META_BYTES <= limits.bulkFrameBytes;
-    if (task.ended === 'refused' && task.backend === link.backend && short) {
+    const said = task.ended === 'refused' || task.ended === 'unavailable';
+    if (said && task.backend === link.backend && short) {
       broken('a request that was refused goes to another backend', about);
     }
     const { maxAttempts } = this.#ledger.config.pools[task.pool].retries;
@@ -291,9 +292,10 @@ export class LinkRules {
     const { task } = attempt;
     this.#free(attempt);
     const refused = arg !== Status.OK && (flags & Flag.notExecuted) !== 0;
-    this.#end(attempt, refused ? 'refused' : 'answered');
+    const unavailable = !refused && arg === Status.UNAVAILABLE && task.idempotent;
+    this.#end(attempt, refused ? 'refused' : unavailable ? 'unavailable' : 'answered');
     task.answer = { status: arg, flags, bodyBytes: end - bodyAt(flags, bytes, start) };
-    if (refused) return;
+    if (refused || unavailable) return;
     // The clients of `plain` and `lines` are told when it is their turn.
     if (task.client.protocol !== 'rmp') task.settled = true;
   }
@@ -319,11 +321,11 @@ export class LinkRules {
     if (task.live === attempt) task.live = undefined;
   }
 
-  #end({ task }: Attempt, how: 'refused' | 'answered' | 'unsent' | 'broken'): void {
+  #end({ task }: Attempt, how: AttemptEnd): void {
     task.live = undefined;
     task.ended = how;
     task.endedMs = this.#ledger.clock.nowMs;
-    if (how === 'answered' || how === 'broken') {
+    if (how !== 'refused' && how !== 'unsent') {
       task.begun = true;
       if (how === 'answered' || !task.idempotent) task.final = true;
     }

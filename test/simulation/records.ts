@@ -107,6 +107,9 @@ export class Attempt {
   }
 }
 
+/** `unavailable`: so answered, and as the request is idempotent another backend may be asked. */
+export type AttemptEnd = 'refused' | 'unavailable' | 'answered' | 'unsent' | 'broken';
+
 export interface Answer {
   readonly status: number;
   readonly flags: number;
@@ -144,7 +147,7 @@ export class TaskRecord {
   /** Some attempt may have been executed. */
   begun = false;
   /** How the last attempt ended. */
-  ended: 'refused' | 'answered' | 'unsent' | 'broken' | undefined;
+  ended: AttemptEnd | undefined;
   endedMs = 0;
   /** No further attempt is allowed. */
   final = false;

@@ -176,6 +176,58 @@ describe('retries', () => {
     expect(takeFrames(client)).toEqual([expect.objectContaining({ arg: Status.INTERNAL })]);
   });
 
+  test('UNAVAILABLE to an idempotent request is one of this backend only: another is asked', async () => {
+    const world = await GatewayWorld.start({ pools: TWO });
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent, payload: 'again' });
+    const [{ frame, peer }] = world.requests(0);
+    world.send(peer, { kind: Kind.response, id: frame.id, arg: Status.UNAVAILABLE });
+    expect(takeFrames(client)).toEqual([]);
+    world.echo(world.requests(1));
+    expect(takeFrames(client)).toEqual([
+      expect.objectContaining({ id: 1, arg: Status.OK, payload: Buffer.from('again') }),
+    ]);
+    expect(world.stats).toMatchObject({ events: { retries: 1 }, outcomes: { answered: 1 } });
+  });
+
+  test.each([
+    ['the request is not idempotent', { flags: 0 }, {}],
+    ['the answer is ABORTED, which the work itself met', {}, { arg: Status.ABORTED }],
+    ['the answer is RESOURCE_EXHAUSTED, which a second try would make worse', {}, { arg: Status.RESOURCE_EXHAUSTED }],
+  ])('it is not when %s', async (_when, request, answer) => {
+    const world = await GatewayWorld.start({ pools: TWO });
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent, ...request });
+    const [{ frame, peer }] = world.requests(0);
+    const { arg } = { arg: Status.UNAVAILABLE, ...answer };
+    world.send(peer, { kind: Kind.response, id: frame.id, arg, payload: 'why' });
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg, payload: Buffer.from('why') })]);
+    expect(world.requests(1)).toEqual([]);
+  });
+
+  test('nor after a partial response, nor without another backend: then it is the answer', async () => {
+    for (const count of [1, 2]) {
+      const world = await GatewayWorld.start({ pools: [{ count }] });
+      const client = world.client();
+      world.send(client, { id: 1, flags: Flag.idempotent });
+      const [{ frame, peer }] = world.requests(0);
+      if (count === 2) world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.more });
+      world.send(peer, { kind: Kind.response, id: frame.id, arg: Status.UNAVAILABLE, payload: 'why' });
+      expect(takeFrames(client).at(-1)).toMatchObject({ arg: Status.UNAVAILABLE, payload: Buffer.from('why') });
+      expect(world.stats.open).toBe(0);
+    }
+  });
+
+  test('a refusal by the second backend is not passed on as not-executed: the first may have begun', async () => {
+    const world = await GatewayWorld.start({ pools: [{ count: 2, retries: { maxAttempts: 2 } }] });
+    const client = world.client();
+    world.send(client, { id: 1, flags: Flag.idempotent });
+    const [{ frame, peer }] = world.requests(0);
+    world.send(peer, { kind: Kind.response, id: frame.id, arg: Status.UNAVAILABLE });
+    expect(refuse(world, 1)).toBe(1);
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 1, arg: Status.UNAVAILABLE, flags: 0 })]);
+  });
+
   test('no more than the budget allows', async () => {
     const world = await GatewayWorld.start({ pools: [{ count: 2, retries: { ratio: 0.1, minPerSecond: 0 } }] });
     const client = world.client();
