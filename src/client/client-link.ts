@@ -38,6 +38,7 @@ export class ClientLink {
   #windows = false;
   #peerMaxFrameLength: number;
   #helloSeen = false;
+  #otherFrameSeen = false;
   /** Something was received since the last heartbeat. */
   #alive = true;
   #pingOpen = false;
@@ -92,6 +93,7 @@ export class ClientLink {
     const kind = bytes[start + At.kind];
     if (kind === Kind.response) this.#response(bytes, start, end);
     else this.#control(kind, bytes, start, end);
+    if (kind !== Kind.hello) this.#otherFrameSeen = true;
   }
 
   #control(kind: number, bytes: Uint8Array, start: number, end: number): void {
@@ -131,6 +133,10 @@ export class ClientLink {
     }
     if (this.#helloSeen) {
       this.#protocolError('a second hello');
+      return;
+    }
+    if (this.#otherFrameSeen) {
+      this.#protocolError('a hello that is not the first frame');
       return;
     }
     this.#helloSeen = true;

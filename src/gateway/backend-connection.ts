@@ -391,8 +391,9 @@ export class BackendConnection implements TaskCarrier {
       this.violation('a malformed or late hello');
       return;
     }
-    if (!this.#helloSent) this.#sendHello();
-    this.windows = (hello.features & Feature.streamWindows) !== 0;
+    // What is not its sender's first frame would be no hello.
+    if (this.#offset === 0) this.#sendHello();
+    this.windows = this.#helloSent && (hello.features & Feature.streamWindows) !== 0;
     this.backend.onHello(hello.maxFrameLength > 0 ? hello.maxFrameLength : Infinity, this.openedAtMs);
   }
 

@@ -73,7 +73,7 @@ export interface LinksConfig {
   readonly reconnectMinMs: number;
   /** Longest such pause, in ms. */
   readonly reconnectMaxMs: number;
-  /** Say hello on connecting, which offers stream windows. A backend's own hello is answered either way. */
+  /** Say hello on connecting, which offers stream windows. A backend's own hello is answered if nothing was sent before it. */
   readonly hello: boolean;
 }
 

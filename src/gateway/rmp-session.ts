@@ -17,6 +17,8 @@ const NO_BYTES = new Uint8Array(0);
 
 export class RmpSession extends Session {
   #spoke = false;
+  /** It was told going-away before it said anything: a hello of ours would not be our first frame. */
+  #toldFirst = false;
 
   get refusesWhenFull(): boolean {
     return true;
@@ -59,6 +61,7 @@ export class RmpSession extends Session {
   }
 
   sayGoingAway(graceMs: number): void {
+    this.#toldFirst = !this.#spoke;
     this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);
   }
 
@@ -141,6 +144,7 @@ export class RmpSession extends Session {
       this.violation(this.#spoke ? 'a hello that is not its first frame' : 'a malformed hello');
       return;
     }
+    if (this.#toldFirst) return;
     const { maxFrameLength = ENGINE_LIMITS.maxFrameLength } = this.context.config;
     const payload = encodeHello({ features: 0, maxFrameLength, streamWindow: 0 });
     this.#control(Kind.hello, 0, 0, payload, 0, payload.length);

@@ -316,6 +316,14 @@ describeEngines('connectClient', (engine) => {
     expect(client.stats().lastError).toContain('unknown kind 99');
   });
 
+  test('and so does one whose hello is not its first frame', async () => {
+    const { client, peer } = await pair();
+    peer.send({ kind: 6 }, { kind: HELLO, payload: encodeHello({ features: 0, maxFrameLength: 0, streamWindow: 0 }) });
+    expect((await peer.next()).kind).toBe(7);
+    await peer.closed;
+    await expect.poll(() => client.stats().lastError).toContain('a hello that is not the first frame');
+  });
+
   test('a silent peer is asked for life and given up', async () => {
     const { client, peer } = await pair({ pingIntervalMs: 20 });
     const request = client.request('');

@@ -122,6 +122,8 @@ export class ClientRules {
     else if (kind !== Kind.goingAway && kind !== Kind.hello) {
       broken('a client is sent responses', `a frame of kind ${kind}`);
     }
+    if (kind === Kind.hello && client.said > 0) broken('a hello is the first frame', `client ${client.number}`);
+    client.said++;
     return { kind, flags, route, id, arg, task, bodyBytes: 0 };
   }
 

@@ -266,6 +266,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^an answer put together is no longer than one may be/,
   },
   {
+    name: 'a hello is answered behind other frames',
+    file: 'backend-connection.ts',
+    find: 'if (this.#offset === 0) this.#sendHello();',
+    replace: 'if (!this.#helloSent) this.#sendHello();',
+    finds: /^a hello is the first frame/,
+  },
+  {
     name: 'answers of a client of lines overtake each other',
     file: 'ordered-session.ts',
     find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',

@@ -46,12 +46,15 @@ export class LinkRules {
       case Kind.goingAway:
         link.saidGoingAway = true;
         break;
-      case Kind.ping:
       case Kind.hello:
+        if (link.said > 0) broken('a hello is the first frame', `link to ${link.backend.name}`);
+        break;
+      case Kind.ping:
         break;
       default:
         broken('a backend is sent requests and what belongs to them', `a frame of kind ${frame.kind}`);
     }
+    link.said++;
     const { kind, flags, route, id, arg } = frame;
     return { kind, flags, route, id, arg, task: -1, bodyBytes: 0 };
   }
@@ -67,6 +70,7 @@ export class LinkRules {
     this.#usesFreeId(link, id);
     const attempt = new Attempt(task, link, id, queued ? link.connection.bytesQueued : Infinity);
     this.#count(task, attempt);
+    link.said++;
     return { kind, flags, route, id, arg, task: number, bodyBytes: frame.end - start };
   }
 

@@ -15,8 +15,9 @@ export class ClientRecord {
   readonly row: TaskRecord[] = [];
   /** Ids of pings not answered. */
   readonly pings: number[] = [];
-  /** Frames the gateway was given. */
+  /** Frames the gateway was given, and sent. */
   heard = 0;
+  said = 0;
   /** It broke the protocol: it has to be closed. */
   offended = false;
   /** It said FIN. */
@@ -63,6 +64,8 @@ export class LinkRecord {
   readonly attempts = new Set<Attempt>();
   readonly pings: { readonly id: number; readonly bytes: number }[] = [];
   heard = 0;
+  /** Frames the gateway sent. */
+  said = 0;
   windows = false;
   openedMs = 0;
   /** The backend broke the protocol: the link has to be ended. */

@@ -221,6 +221,21 @@ describe('hello and streams', () => {
     expect(takeFrames(quiet.server().peer).map(({ kind }) => kind)).toEqual([Kind.hello]);
   });
 
+  test('a hello that crosses what was sent is heard and not answered: it would not be the first frame', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    world.send(client, { id: 1 });
+    const [{ peer, frame }] = world.requests();
+    world.send(peer, { kind: Kind.hello, payload: encodeHello({ features: 1, maxFrameLength: 9, streamWindow: 0 }) });
+    const part = { kind: Kind.response, id: frame.id, flags: Flag.more };
+    for (let i = 0; i < limits.streamWindow; i++) world.send(peer, part);
+    // No hello, and without it no features: nothing is granted.
+    expect(takeFrames(peer)).toEqual([]);
+    expect(takeFrames(client)).toHaveLength(limits.streamWindow);
+    world.send(client, { id: 2, payload: 'ten bytes!' });
+    expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 2, arg: Status.INVALID_ARGUMENT })]);
+  });
+
   test('with stream windows the gateway grants as the client takes', async () => {
     const world = await GatewayWorld.start();
     const peer = world.server().peer;
