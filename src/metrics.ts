@@ -9,12 +9,15 @@ import type { BackendReport, GatewayReport } from './gateway/report.js';
 
 /** What else a gateway counts. */
 export const EVENTS = {
-  retries: 'requests sent again to another backend',
-  retries_denied: 'requests that failed because the retry budget or the attempts were used up',
+  retries: 'times a request was sent again',
+  retries_denied: 'times a request was not sent again because the retry budget was used up',
   late_responses: 'responses to tasks that had their outcome',
   unknown_responses: 'responses that nobody asked for',
   ignored_frames: 'frames of unknown kinds of 128 and above, and others that were passed over',
   protocol_errors: 'connections closed because the peer broke the protocol',
+  partial_responses: 'partial responses passed on',
+  client_pauses: 'times reading from a client was stopped: it does not take its answers, or has too much waiting',
+  failures_closed: 'connections of plain and lines clients closed because a request failed',
 } as const satisfies Record<EventName, string>;
 
 export type EventName = keyof GatewayReport['events'];
@@ -151,7 +154,7 @@ const METRICS: readonly MetricRow[] = [
   },
   {
     name: 'ringway_backend_successes_total',
-    help: 'requests it answered',
+    help: 'requests it answered, errors that are not its fault included',
     type: 'counter',
     labels: BACKEND,
     read: byBackend((backend) => backend.successes),

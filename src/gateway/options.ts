@@ -57,7 +57,7 @@ export interface ServerConfig {
   readonly port?: number;
   /** A unix socket instead of host and port. */
   readonly path?: string;
-  /** Its share against others, from 1. */
+  /** Its share against others, 0.01 to 1,000. */
   readonly weight: number;
 }
 

@@ -28,7 +28,7 @@ export interface BackendReport {
   readonly effectiveWeight: number;
   /** Average over the last answers, in ms. */
   readonly latencyMs: number;
-  /** Answers with OK. */
+  /** Answers that do not count against it: OK, and errors that are the request's. RESOURCE_EXHAUSTED counts as neither. */
   readonly successes: number;
   /** Answers and ends that count against it. */
   readonly failures: number;
@@ -78,6 +78,12 @@ export interface EventsReport {
   readonly ignored_frames: number;
   /** Connections closed because the peer broke the protocol. */
   readonly protocol_errors: number;
+  /** Partial responses passed on. */
+  readonly partial_responses: number;
+  /** Times reading from a client was stopped: it does not take its answers, or has too much waiting. */
+  readonly client_pauses: number;
+  /** Connections of `plain` and `lines` clients closed because a request failed (`errorReply: close`). */
+  readonly failures_closed: number;
 }
 
 /** What a gateway has counted and holds at the moment of asking. */
@@ -141,6 +147,9 @@ export function makeReport(sources: ReportSources): GatewayReport {
       unknown_responses: counters.unknownResponses,
       ignored_frames: counters.ignoredFrames + clientCounters.ignoredFrames,
       protocol_errors: counters.protocolErrors + clientCounters.protocolErrors,
+      partial_responses: counters.partials,
+      client_pauses: clientCounters.pauses,
+      failures_closed: clientCounters.failuresClosed,
     },
     backends: sources.pools.flatMap((pool) => backendsOf(pool, engine.now())),
   };

@@ -9,6 +9,9 @@ const NO_EVENTS = {
   unknown_responses: 0,
   ignored_frames: 0,
   protocol_errors: 0,
+  partial_responses: 0,
+  client_pauses: 0,
+  failures_closed: 0,
 };
 
 export function makeBackendReport(parts: Partial<BackendReport> = {}): BackendReport {

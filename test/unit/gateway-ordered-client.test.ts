@@ -291,6 +291,17 @@ describe('plain', () => {
     expect(world.conserved()).toBe(true);
   });
 
+  test('what happens to such clients is counted: parts passed on, pauses, connections closed for a failure', async () => {
+    const world = await start('plain', { errorReply: 'close', maxQueuedPerClient: 1 }, { pools: [{ maxInFlight: 1 }] });
+    const client = world.client();
+    world.send(client, plain('x'), plain('y'), plain('z'));
+    const [{ frame, peer }] = world.requests();
+    world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.more });
+    world.send(peer, { kind: Kind.response, id: frame.id, arg: Status.INTERNAL });
+    expect(client.gone).toBe(true);
+    expect(world.stats.events).toMatchObject({ partial_responses: 1, client_pauses: 1, failures_closed: 1 });
+  });
+
   test('a stream of tiny partial responses is bounded by what it costs, not by its bytes', async () => {
     const world = await start('plain', { errorReply: 'text' });
     const client = world.client();

@@ -16,7 +16,7 @@ describe('metrics', () => {
       outcomes: { answered: 6, failed: 1 },
       statuses: { OK: 6, UNAVAILABLE: 1 },
       closeReasons: { 'idle-timeout': 2 },
-      events: { retries: 4 },
+      events: { retries: 4, partial_responses: 5, client_pauses: 6, failures_closed: 7 },
     });
     expect(lines).toContain('ringway_engine_info{engine="epoll",reactors="2",reason="asked for"} 1');
     expect(lines).toContain('ringway_tasks_received_total 10');
@@ -26,6 +26,9 @@ describe('metrics', () => {
     expect(lines).toContain('ringway_connections_closed_total{reason="idle-timeout"} 2');
     expect(lines).toContain('ringway_retries_total 4');
     expect(lines).toContain('ringway_late_responses_total 0');
+    expect(lines).toContain('ringway_partial_responses_total 5');
+    expect(lines).toContain('ringway_client_pauses_total 6');
+    expect(lines).toContain('ringway_failures_closed_total 7');
     expect(lines).toContain('ringway_client_connections{listener="public"} 7');
   });
 
