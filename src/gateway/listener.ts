@@ -85,9 +85,9 @@ export class ClientListener implements Handler {
 
   open(connection: Connection): void {
     const { context, nextNumber, byClient } = this.#options;
-    const key = byClient ? hashString(connection.remoteAddress) | 0 : 0;
     const Protocol = this.config.protocol === 'rmp' ? RmpSession : OrderedSession;
-    const session = new Protocol(nextNumber(), key, connection, context);
+    const number = nextNumber();
+    const session = new Protocol(number, byClient ? clientKey(connection, number) : 0, connection, context);
     connection.context = session;
     this.sessions.add(session);
     // Accepted by the kernel before the socket was closed.
@@ -116,4 +116,9 @@ export class ClientListener implements Handler {
     this.sessions.delete(session);
     session.closed(info);
   }
+}
+
+/** What consistent hashing goes by: its address, or, on a unix socket, which has none, the connection itself. */
+function clientKey({ remoteAddress }: Connection, number: number): number {
+  return remoteAddress === '' ? number : hashString(remoteAddress) | 0;
 }

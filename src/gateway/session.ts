@@ -45,7 +45,7 @@ export const Pause = { congested: 1, queueFull: 2, pipelined: 4 } as const;
 export abstract class Session implements TaskOwner {
   readonly number: number;
   readonly connection: Connection;
-  /** Hash of the client, for consistent hashing. */
+  /** Hash of the client's address, or its number where it has none, for consistent hashing. */
   readonly key: number;
   place = NO_PLACE;
   firstTask = -1;

@@ -113,6 +113,21 @@ describeEngines('gateway: relay', (driver, run) => {
     expect((await peer.bytes(6)).toString()).toBe('hello\n');
   });
 
+  test('consistent hashing by client: those of a unix socket have no address, and are spread all the same', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ringway-'));
+    fixture.cleanUp(() => rmSync(folder, { recursive: true }));
+    const listener = { protocol: 'lines', path: join(folder, 'gateway.sock'), port: undefined } as const;
+    const pool = { strategy: 'consistent-hash', boundFactor: 1_000 } as const;
+    const { tcp, links, gateway } = await startGateway(fixture, { backends: 2, listeners: [listener], pool });
+    for (const link of links) void echo(link);
+    for (let n = 0; n < 32; n++) {
+      const peer = await tcp();
+      peer.write('hello\n');
+      await peer.bytes(6);
+    }
+    for (const { successes } of gateway.stats().backends) expect(successes).toBeGreaterThan(0);
+  });
+
   test('a client that leaves cancels its tasks at the backend', async () => {
     const { client, links, gateway } = await startGateway(fixture);
     const peer = await client();
