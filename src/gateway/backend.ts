@@ -147,12 +147,12 @@ export class Backend {
   /** A request failed by the backend's fault: link broken, deadline passed, UNAVAILABLE, INTERNAL. */
   onFailure(now: number): void {
     this.failures++;
+    this.#failuresInRow++;
     this.#observe(FAILURE_PENALTY_MS, now);
     if (this.#ejectedUntil !== 0) {
       if (this.#trialUntil !== 0) this.#eject(now);
       return;
     }
-    this.#failuresInRow++;
     const limit = this.#health.options.consecutiveFailures;
     if (limit > 0 && this.#failuresInRow >= limit) this.#eject(now);
   }
@@ -183,12 +183,12 @@ export class Backend {
   #eject(now: number): void {
     this.ejections++;
     this.#ejectedInRow++;
-    this.#failuresInRow = 0;
+    const ejectMs = Math.max(1, this.#health.options.ejectMs * Math.min(this.#ejectedInRow, MAX_EJECT_FACTOR));
     this.#ejectedAt = now;
-    this.#ejectedUntil =
-      now + Math.max(1, this.#health.options.ejectMs * Math.min(this.#ejectedInRow, MAX_EJECT_FACTOR));
+    this.#ejectedUntil = now + ejectMs;
     this.#trialUntil = 0;
     this.#health.changed();
+    this.#health.listener.ejected(this, this.#failuresInRow, ejectMs);
   }
 
   #reinstate(now: number): void {
@@ -197,6 +197,7 @@ export class Backend {
     this.#trialUntil = 0;
     this.#startSlowly(now);
     this.#health.changed();
+    this.#health.listener.reinstated(this);
   }
 
   #startSlowly(now: number): void {

@@ -14,6 +14,16 @@ export interface HealthOptions {
   readonly slowStartMs: number;
 }
 
+/** Told of each verdict, for the log. */
+export interface HealthListener {
+  /** `failures` in a row; it is left alone for `ejectMs`. */
+  ejected(backend: Backend, failures: number, ejectMs: number): void;
+  /** The trial succeeded. */
+  reinstated(backend: Backend): void;
+}
+
+const NOBODY: HealthListener = { ejected: () => {}, reinstated: () => {} };
+
 /** After this many ejections in a row the time out grows no more: with the default base, 5 minutes. */
 export const MAX_EJECT_FACTOR = 30;
 
@@ -22,14 +32,16 @@ export const MAX_EJECTED_SHARE = 0.5;
 
 export class PoolHealth {
   readonly options: HealthOptions;
+  readonly listener: HealthListener;
   #backends: readonly Backend[] = [];
   #version = 0;
   #judgedVersion = -1;
   #judgedAt = -1;
   #suspended = false;
 
-  constructor(options: HealthOptions) {
+  constructor(options: HealthOptions, listener = NOBODY) {
     this.options = options;
+    this.listener = listener;
   }
 
   /** Tells which backends are the pool now. The array is read later, never written. */
@@ -49,14 +61,19 @@ export class PoolHealth {
    */
   suspended(now: number): boolean {
     if (this.#judgedVersion === this.#version && this.#judgedAt === now) return this.#suspended;
+    this.#suspended = this.countOut() > this.#backends.length * MAX_EJECTED_SHARE;
+    this.#judgedVersion = this.#version;
+    this.#judgedAt = now;
+    return this.#suspended;
+  }
+
+  /** Backends that are ejected or without a link. */
+  countOut(): number {
     const backends = this.#backends;
     let out = 0;
     for (let i = 0; i < backends.length; i++) {
       if (backends[i].connected === 0 || backends[i].isEjected) out++;
     }
-    this.#suspended = out > backends.length * MAX_EJECTED_SHARE;
-    this.#judgedVersion = this.#version;
-    this.#judgedAt = now;
-    return this.#suspended;
+    return out;
   }
 }

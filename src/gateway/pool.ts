@@ -6,7 +6,7 @@ import { Backend } from './backend.js';
 import type { BackendConnection } from './backend-connection.js';
 import { BackendLinks, type LinkDeps } from './backend-links.js';
 import { PoolHealth } from './health.js';
-import type { LinkAddress, PoolConfig, ServerConfig } from './options.js';
+import type { LinkAddress, LogLevel, PoolConfig, ServerConfig } from './options.js';
 import { TaskQueue } from './queue.js';
 import { RetryBudget } from './retry-budget.js';
 
@@ -36,6 +36,9 @@ export class Pool {
   readonly #resolving = new Set<ServerConfig>();
   readonly #resolveAtMs = new Map<ServerConfig, number>();
   #backends: Backend[] = [];
+  /** More than half of it is out, as logged last. It is so when it starts, and that is no news. */
+  #mostlyOut = true;
+  #everUp = false;
   #saidGoingAway = false;
   #stopped = false;
 
@@ -47,7 +50,11 @@ export class Pool {
     this.budget = new RetryBudget(config.retries);
     this.retries = config.retries.maxAttempts > 1;
     this.#allocator = createAllocator(config.strategy, { random: deps.random, boundFactor: config.boundFactor });
-    this.#health = new PoolHealth(config.health);
+    this.#health = new PoolHealth(config.health, {
+      ejected: ({ name }, failures, ejectMs) =>
+        this.#log('warn', 'backend.ejected', { backend: name, failures, ejectMs }),
+      reinstated: ({ name }) => this.#log('info', 'backend.reinstated', { backend: name }),
+    });
   }
 
   get backends(): readonly Backend[] {
@@ -88,7 +95,9 @@ export class Pool {
 
   tick(now: number): void {
     for (const links of this.#links) if (links !== undefined) this.#tickLinks(links, now);
-    if (!this.#stopped) this.#resolveDue(now);
+    if (this.#stopped) return;
+    this.#resolveDue(now);
+    this.#reportHealth(now);
   }
 
   linkLost(): void {
@@ -125,6 +134,22 @@ export class Pool {
     if (links.removed && links.links.length === 0) this.#links[links.backend.index] = undefined;
   }
 
+  /** While more than half is out, ejected backends are tried like any other: nobody is held to be ill then. */
+  #reportHealth(now: number): void {
+    if (this.#backends.length === 0) return;
+    const mostlyOut = this.#health.suspended(now);
+    if (mostlyOut === this.#mostlyOut) return;
+    this.#mostlyOut = mostlyOut;
+    const fields = { out: this.#health.countOut(), backends: this.#backends.length };
+    if (mostlyOut) this.#log('warn', 'pool.mostly-out', fields);
+    else if (this.#everUp) this.#log('info', 'pool.recovered', fields);
+    this.#everUp = true;
+  }
+
+  #log(level: LogLevel, event: string, fields: Record<string, unknown>): void {
+    this.#deps.log(level, event, { pool: this.config.name, ...fields });
+  }
+
   #resolveDue(now: number): void {
     for (const server of this.config.servers) {
       if (server.host === undefined || isIP(server.host) !== 0 || this.#resolving.has(server)) continue;
@@ -135,7 +160,7 @@ export class Pool {
   }
 
   async #resolve(server: ServerConfig): Promise<void> {
-    const { engine, log } = this.#deps;
+    const { engine } = this.#deps;
     const intervalMs = this.config.resolveIntervalMs === 0 ? Infinity : this.config.resolveIntervalMs;
     try {
       const addresses = await this.#deps.resolve(server.host!);
@@ -146,12 +171,7 @@ export class Pool {
       // The addresses known last stay in use.
       const retryInMs = Math.min(intervalMs, RESOLVE_RETRY_MS);
       this.#resolveAtMs.set(server, engine.now() + retryInMs);
-      log('warn', 'pool.resolve-failed', {
-        pool: this.config.name,
-        host: server.host,
-        error: String(error),
-        retryInMs,
-      });
+      this.#log('warn', 'pool.resolve-failed', { host: server.host, error: String(error), retryInMs });
     }
   }
 
@@ -186,10 +206,7 @@ export class Pool {
   #changed(): void {
     this.#health.backendsChanged(this.#backends);
     this.#allocator.backendsChanged(this.#backends);
-    this.#deps.log('info', 'pool.backends', {
-      pool: this.config.name,
-      backends: this.#backends.map((backend) => backend.name),
-    });
+    this.#log('info', 'pool.backends', { backends: this.#backends.map((backend) => backend.name) });
   }
 }
 

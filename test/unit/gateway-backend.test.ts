@@ -327,6 +327,51 @@ describe('health', () => {
     expect(stateOf(world)).toBe('up');
   });
 
+  test('is logged: who is ejected and comes back, and when more than half of a pool is out', async () => {
+    const world = await GatewayWorld.start({
+      pools: [{ count: 3, health: { consecutiveFailures: 2, ejectMs: 1_000 } }],
+    });
+    const client = world.client();
+    let id = 0;
+    const answer = (failing: readonly number[], rounds: number) => {
+      for (let round = 0; round < rounds; round++) {
+        world.send(client, { id: id++ }, { id: id++ }, { id: id++ });
+        for (const index of [0, 1, 2]) {
+          for (const { peer, frame } of world.requests(index)) {
+            const arg = failing.includes(index) ? Status.INTERNAL : Status.OK;
+            world.send(peer, { kind: Kind.response, id: frame.id, arg });
+          }
+        }
+      }
+      world.engine.advance(limits.tickMs);
+    };
+    const news = () =>
+      world.logs
+        .splice(0)
+        .filter(({ event }) => /^(backend\.(ejected|reinstated)|pool\.(mostly-out|recovered))$/.test(event))
+        .map(({ level, event, fields }) => [level, event, fields]);
+    const first = `127.0.0.1:${BACKEND_PORT}`;
+    world.engine.advance(limits.tickMs);
+    expect(news()).toEqual([]);
+    answer([0], 2);
+    expect(news()).toEqual([
+      ['warn', 'backend.ejected', { pool: 'pool', backend: first, failures: 2, ejectMs: 1_000 }],
+    ]);
+    world.engine.advance(1_100);
+    answer([0], 1);
+    expect(news()).toEqual([
+      ['warn', 'backend.ejected', { pool: 'pool', backend: first, failures: 3, ejectMs: 2_000 }],
+    ]);
+    world.server(1).peer.rst();
+    world.engine.settle();
+    world.engine.advance(limits.tickMs);
+    expect(news()).toEqual([['warn', 'pool.mostly-out', { pool: 'pool', out: 2, backends: 3 }]]);
+    world.engine.advance(2_100);
+    expect(news()).toEqual([['info', 'pool.recovered', { pool: 'pool', out: 1, backends: 3 }]]);
+    answer([], 2);
+    expect(news()).toEqual([['info', 'backend.reinstated', { pool: 'pool', backend: first }]]);
+  });
+
   test('a client with a tiny budget does not make a backend look ill, one that waited long does', async () => {
     const world = await GatewayWorld.start({
       pools: [{ count: 2, health: { consecutiveFailures: 1, ejectMs: 60_000 } }],
@@ -451,8 +496,10 @@ describe('names', () => {
       pools: [{ servers, resolveIntervalMs: 1_000 }],
       deps: { resolve: async () => addresses },
     });
+    world.engine.advance(limits.tickMs);
     await Promise.resolve();
-    world.engine.settle();
+    world.engine.advance(limits.tickMs);
+    expect(world.logs.filter(({ event }) => event === 'pool.mostly-out')).toEqual([]);
     expect(world.stats.backends.map(({ name, state, weight }) => [name, state, weight])).toEqual([
       [`127.0.0.2:${BACKEND_PORT}`, 'up', 2],
       [`127.0.0.3:${BACKEND_PORT}`, 'up', 2],
