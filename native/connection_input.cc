@@ -11,6 +11,8 @@ namespace ringway {
 namespace {
 // Unframed input that a blocked connection may hold before it is no longer read.
 constexpr size_t kHoldBytes = 256 * 1024;
+// An outgoing connection's share of maxPartialBytes is no less than one in so many.
+constexpr uint64_t kOutgoingShare = 16;
 }  // namespace
 
 void Connection::OnReceived(Completion& completion) {
@@ -254,10 +256,14 @@ void Connection::AccountPartial() {
   const auto delta = static_cast<int64_t>(held) - static_cast<int64_t>(partial_accounted_);
   partial_accounted_ = held;
   const int64_t total = options_->accounts->partial_bytes.fetch_add(delta, std::memory_order_relaxed) + delta;
-  if (delta > 0 && total > static_cast<int64_t>(options_->accounts->max_partial_bytes) && state_ == State::kOpen) {
-    reactor_.counters().Add(Counter::kMemoryFull);
-    Fault(CloseReason::kMemoryFull);
-  }
+  const uint64_t most = options_->accounts->max_partial_bytes;
+  if (delta <= 0 || total <= static_cast<int64_t>(most) || state_ != State::kOpen) return;
+  // Who holds no more than its share does not pay for those who filled it. All shares together are the bound once more.
+  // An outgoing connection carries the answers for many clients: at the defaults it is spared with the longest frame.
+  const uint64_t share = most / reactor_.ConnectionsOfAll();
+  if (held <= (options_->listener == 0 ? std::max(share, most / kOutgoingShare) : share)) return;
+  reactor_.counters().Add(Counter::kMemoryFull);
+  Fault(CloseReason::kMemoryFull);
 }
 
 // The answers to the frames before the fault are still on their way through JavaScript, so it closes, not we. Until

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "buffer/block.h"
@@ -262,6 +263,16 @@ void Reactor::MarkReady(OperationOwner& owner) {
 
 OperationOwner* Reactor::Find(uint32_t slot, uint32_t generation) const {
   return slot < slots_.size() && slots_[slot].generation == generation ? slots_[slot].owner : nullptr;
+}
+
+uint64_t Reactor::ConnectionsOfAll() const {
+  uint64_t sum = 0;
+  if (peers_ == nullptr) {
+    sum = connections_.load(std::memory_order_relaxed);
+  } else {
+    for (const std::unique_ptr<Reactor>& peer : *peers_) sum += peer->connections_.load(std::memory_order_relaxed);
+  }
+  return std::max<uint64_t>(sum, 1);
 }
 
 void Reactor::Abandon(uint32_t token) {

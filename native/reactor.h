@@ -102,6 +102,8 @@ class Reactor {
   size_t owners() const { return owner_count_; }
   // Owners of connections, listeners apart: what placing looks at. Any thread may read.
   std::atomic<uint32_t>& connections() { return connections_; }
+  // Of all reactors together, at least 1.
+  uint64_t ConnectionsOfAll() const;
   // Any thread.
   DescriptorTable& descriptors() { return descriptors_; }
   // nullptr: it is gone.

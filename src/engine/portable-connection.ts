@@ -31,6 +31,8 @@ export interface ConnectionHost {
   deliveredPinned: boolean;
   /** Begins a turn where none is running, and tells the wheel's time in it. */
   turn(): number;
+  /** Of `maxPartialBytes`, in bytes. */
+  partialShare(connection: PortableConnection): number;
   flushAtTurnEnd(connection: PortableConnection): void;
   batchEndAtTurnEnd(handler: Handler): void;
   closed(connection: PortableConnection): void;
@@ -374,7 +376,9 @@ export class PortableConnection implements Connection, Timed {
     const whole = this.#framer.frameBytes;
     if (wanted > LARGEST_BLOCK && whole >= bytes) wanted = Math.min(wanted, whole);
     const block = host.blocks.acquire(wanted);
-    if (host.partialBytes + block.length - capacity > host.maxPartialBytes) {
+    // Who holds no more than its share does not pay for those who filled it.
+    const isFull = host.partialBytes + block.length - capacity > host.maxPartialBytes;
+    if (isFull && block.length > host.partialShare(this)) {
       host.blocks.release(block);
       const message = `incomplete frames of all connections are at maxPartialBytes ${host.maxPartialBytes}`;
       this.close('memory-full', message);

@@ -35,6 +35,9 @@ import {
 import { type CounterName, ENGINE_LIMITS } from './tables.gen.js';
 import { TimingWheel } from './timing-wheel.js';
 
+/** An outgoing connection carries the answers for many clients: its share of maxPartialBytes is no less than one in so many. */
+const OUTGOING_SHARE = 16;
+
 export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
   readonly name = 'portable';
   readonly reason: string;
@@ -231,6 +234,12 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
     listener.count(connection);
     connection.opened();
     if (this.#closing !== undefined) connection.close('engine-closed');
+  }
+
+  partialShare(connection: PortableConnection): number {
+    const share = this.maxPartialBytes / this.#connections.size;
+    const isOutgoing = this.#connections.get(connection) === undefined;
+    return isOutgoing ? Math.max(share, this.maxPartialBytes / OUTGOING_SHARE) : share;
   }
 
   #add(

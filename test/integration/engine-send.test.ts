@@ -199,4 +199,23 @@ describeEngines('engine: its own bounds', (_driver, run) => {
     expect((await handler.closeInfo()).reason).toBe('memory-full');
     expect(handler.closed.length).toBe(1);
   });
+
+  test('maxPartialBytes: who holds less than a share does not pay for those who filled it', async () => {
+    const handler = new Recorder();
+    const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+    const head = lengthPrefixed(Buffer.alloc(1)).fill(0, 4);
+    head.writeUInt32BE(16_000_000, 0);
+    // Each ends within its block of 128 KB: seven fill 896 KB of the megabyte.
+    for (let i = 0; i < 7; i++) (await fixture.peer(listener)).write(Buffer.concat([head, Buffer.alloc(100_000)]));
+    await handler.connection(6);
+    await turnUntil(() => handler.opened.every(({ bytesReceived }) => bytesReceived > 100_000));
+    const modest = await Promise.all(Array.from({ length: 150 }, () => fixture.peer(listener)));
+    const whole = lengthPrefixed(Buffer.alloc(100));
+    for (const peer of modest) peer.write(whole.subarray(0, 50));
+    await handler.connection(156);
+    await turnUntil(() => handler.opened.slice(7).every(({ bytesReceived }) => bytesReceived >= 50));
+    for (const peer of modest) peer.write(whole.subarray(50));
+    await turnUntil(() => handler.frames.length + handler.closed.length >= 150);
+    expect(handler.closed.map(({ info }) => info.reason)).toEqual([]);
+  });
 });

@@ -358,6 +358,49 @@ TEST_CASE("Partial frames of all connections together are bounded") {
   });
 }
 
+TEST_CASE("Who holds little of an incomplete frame does not pay for those who filled the bound") {
+  OnEachDriver([](ReactorBed& bed) {
+    bed.accounts.max_partial_bytes = 300'000;
+    std::unique_ptr<Peer> greedy[2];
+    for (auto& peer : greedy) {
+      bed.Open(&peer, bed.Options());
+      peer->Send(Framed(std::string(200'000, 'x')).substr(0, 100'000));
+    }
+    const int64_t expected = 2 * 100'000;
+    REQUIRE(bed.Until([&] { return greedy[0]->sent_all() && greedy[1]->sent_all(); }));
+    REQUIRE(bed.Until([&] { return bed.accounts.partial_bytes.load() >= expected; }));
+    std::unique_ptr<Peer> modest[40];
+    std::vector<JsConnection*> spared;
+    for (auto& peer : modest) {
+      spared.push_back(&bed.Open(&peer, bed.Options()));
+      peer->Send(Framed("0123456789").substr(0, 7));
+    }
+    // A share is 6,976 bytes, an outgoing connection's 18,750.
+    std::unique_ptr<Peer> backend;
+    auto outgoing = bed.Options();
+    outgoing->listener = 0;
+    spared.push_back(&bed.Open(&backend, outgoing));
+    backend->Send(Framed(std::string(12'000, 'y')).substr(0, 11'000));
+    REQUIRE(bed.Until([&] { return bed.accounts.partial_bytes.load() > 300'000; }));
+    REQUIRE(bed.Until([&] { return backend->sent_all(); }));
+    for (auto& peer : modest) peer->Send(Framed("0123456789").substr(7));
+    backend->Send(Framed(std::string(12'000, 'y')).substr(11'000));
+    REQUIRE(bed.Until([&] {
+      return std::all_of(spared.begin(), spared.end(),
+                         [](const JsConnection* one) { return one->closed || one->frames.size() == 1; });
+    }));
+    CHECK(std::none_of(spared.begin(), spared.end(), [](const JsConnection* one) { return one->closed; }));
+    CHECK(bed.Count(Counter::kMemoryFull) == 0);
+    greedy[0]->Send(std::string(90'000, 'x'));
+    greedy[1]->Send(std::string(90'000, 'x'));
+    REQUIRE(bed.Until([&] { return greedy[0]->sent_all() && greedy[1]->sent_all(); }));
+    for (auto& peer : greedy) peer->Close();
+    for (auto& peer : modest) peer->Close();
+    backend->Close();
+    CHECK(bed.Until([&] { return bed.accounts.partial_bytes.load() == 0; }));
+  });
+}
+
 TEST_CASE("The idle event comes after silence, and again after as much of it") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> peer;
