@@ -17,7 +17,7 @@ enum class CloseReason : uint8_t {
   kIdleTimeout = 7,  // nothing was received or sent for idleTimeoutMs
   kWriteStalled = 8,  // the peer took no bytes for writeStallTimeoutMs
   kSendBufferFull = 9,  // more than maxBufferedBytes waited to be sent
-  kMemoryFull = 10,  // the engine's buffers are at maxEngineBytes
+  kMemoryFull = 10,  // the engine's buffers are at maxEngineBytes or maxPartialBytes
   kConnectFailed = 11,  // could not connect
   kConnectTimeout = 12,  // could not connect within connectTimeoutMs
   kIoError = 13,  // the kernel refused an operation

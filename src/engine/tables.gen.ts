@@ -50,7 +50,7 @@ export const CLOSE_REASONS: readonly CloseReasonRow[] = [
   { name: 'idle-timeout', code: 7, by: 'peer', message: 'nothing was received or sent for idleTimeoutMs' },
   { name: 'write-stalled', code: 8, by: 'peer', message: 'the peer took no bytes for writeStallTimeoutMs' },
   { name: 'send-buffer-full', code: 9, by: 'local', message: 'more than maxBufferedBytes waited to be sent' },
-  { name: 'memory-full', code: 10, by: 'local', message: 'the engine\'s buffers are at maxEngineBytes' },
+  { name: 'memory-full', code: 10, by: 'local', message: 'the engine\'s buffers are at maxEngineBytes or maxPartialBytes' },
   { name: 'connect-failed', code: 11, by: 'peer', message: 'could not connect' },
   { name: 'connect-timeout', code: 12, by: 'peer', message: 'could not connect within connectTimeoutMs' },
   { name: 'io-error', code: 13, by: 'local', message: 'the kernel refused an operation' },

@@ -112,10 +112,10 @@ export abstract class Session implements TaskOwner {
     this.#leave();
     const { closeReasons } = this.context.counters;
     closeReasons.set(info.reason, (closeReasons.get(info.reason) ?? 0) + 1);
-    const { remoteAddress: client } = this.connection;
+    const { remoteAddress: client, remotePort: port } = this.connection;
     const level = IS_PEERS_FAULT.has(info.reason) ? 'warn' : 'debug';
     const { reason, message } = info;
-    this.context.log(level, 'client.closed', { listener: this.context.config.name, client, reason, message });
+    this.context.log(level, 'client.closed', { listener: this.context.config.name, client, port, reason, message });
   }
 
   /** Ends the connection; its tasks are cancelled. */
