@@ -236,7 +236,8 @@ void Connection::Shut(bool graceful) {
 // Everything that was read has been delivered, everything that was queued is sent, and nothing is in flight. Called
 // when any of that may have become true.
 void Connection::DetachIfOver() {
-  if (state_ != State::kOpen || HasOperations() || blocked_ || !out_.empty()) return;
+  // After a fault bytes are lost, and JavaScript closes.
+  if (state_ != State::kOpen || HasOperations() || blocked_ || faulted_ || !out_.empty()) return;
   if (!in_.empty()) {
     // Bytes of an incomplete frame cannot be put back.
     detaching_ = false;

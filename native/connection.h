@@ -131,7 +131,7 @@ class Connection final : public OperationOwner {
   bool finished_ : 1 = false;       // JavaScript was told of the end; only the memory is left
   bool raw_ : 1 = false;            // nothing is framed: what is received is passed on as it came
   bool held_ : 1 = false;           // the last frame ended with a hold: SetFraming goes on
-  bool paused_before_ : 1 = false;  // …detaching
+  bool paused_before_ : 1 = false;  // …detaching, or JavaScript asked for it meanwhile
   bool detaching_ : 1 = false;      // the descriptor is given back when nothing is in flight and nothing waits
   bool destroyed_ : 1 = false;      // what is queued gets one last try when nothing is in flight any more
   SystemCall call_ = SystemCall::kNone;

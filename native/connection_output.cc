@@ -65,7 +65,7 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
     case CommandKind::kDestroy:
       return Destroy(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kDetach:
-      if (state_ != State::kOpen || fin_wanted_) return;
+      if (state_ != State::kOpen || fin_wanted_ || detaching_) return;
       detaching_ = true;
       // What was read goes to its owner before the descriptor does.
       paused_before_ = paused_;
@@ -82,10 +82,16 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return reactor_.MarkDirty(*this);
     case CommandKind::kPause:
       if (state_ != State::kOpen) return;
+      // What was read leaves first; if the descriptor stays after all, it is paused then.
+      if (detaching_) {
+        paused_before_ = true;
+        return;
+      }
       paused_ = true;
       partial_since_ms_ = 0;
       return UpdateReceive();
     case CommandKind::kResume:
+      if (detaching_) paused_before_ = false;
       if (state_ != State::kOpen || !paused_) return;
       paused_ = false;
       blocked_ = true;  // what is held goes through Resume, in this turn

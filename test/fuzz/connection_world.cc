@@ -185,7 +185,7 @@ ConnectionWorld::Talk* ConnectionWorld::Pick() {
 }
 
 void ConnectionWorld::Step() {
-  const uint8_t step = input_.U8() % 28;
+  const uint8_t step = input_.U8() % 32;
   switch (step) {
     case 0:
       if (talks_.size() < kMostTalks) Adopt();
@@ -296,17 +296,66 @@ void ConnectionWorld::JsStep(uint8_t step, Talk& talk) {
       return js_.Pause(js);
     case 26:
       return js_.Resume(js);
-    default:
+    case 27:
       return js_.WantDrain(js);
+    case 28:
+      talk.ended_by_js = true;
+      talk.closed_kindly = false;
+      return js_.Simple(CommandKind::kDestroy, js, static_cast<uint32_t>(CloseReason::kClosed));
+    case 29:
+      return JsDetaches(talk);
+    case 30:
+      return JsSendsPinned(talk, input_.U16() * size_t{2});
+    default: {
+      const size_t header = input_.U8();
+      return JsSendsBlock(talk, header, input_.U16() + size_t{2});
+    }
   }
 }
 
+bool ConnectionWorld::MaySend(const Talk& talk, size_t length) const {
+  return length > 0 && talk.answers.size() + length <= most_bytes_;
+}
+
 // Also on a connection that is over: such a command must meet nobody.
-void ConnectionWorld::JsSends(Talk& talk, size_t length) {
-  if (length == 0 || talk.answers.size() + length > most_bytes_) return;
-  const std::string bytes = Pattern(length, talk.answers.size() + 7);
+std::string ConnectionWorld::NextAnswer(Talk& talk, size_t length) {
+  std::string bytes = Pattern(length, talk.answers.size() + 7);
   if (!talk.ended_by_js) talk.answers += bytes;
-  js_.Send(*talk.js, bytes);
+  return bytes;
+}
+
+void ConnectionWorld::JsSends(Talk& talk, size_t length) {
+  if (MaySend(talk, length)) js_.Send(*talk.js, NextAnswer(talk, length));
+}
+
+// Freed as soon as the engine says that it is done with it: a sanitizer sees who reads it afterwards.
+void ConnectionWorld::JsSendsPinned(Talk& talk, size_t length) {
+  if (!MaySend(talk, length)) return;
+  const std::string bytes = NextAnswer(talk, length);
+  Pin pin{talk.ended_by_js ? UINT64_MAX : talk.answers.size(), std::make_unique<uint8_t[]>(length)};
+  std::copy(bytes.begin(), bytes.end(), pin.bytes.get());
+  js_.SendPinned(*talk.js, pin.bytes.get(), static_cast<uint32_t>(length));
+  talk.pins.push_back(std::move(pin));
+}
+
+// One block in two sends: each of them holds it.
+void ConnectionWorld::JsSendsBlock(Talk& talk, size_t header, size_t length) {
+  if (!MaySend(talk, header + length)) return;
+  const std::string bytes = NextAnswer(talk, header + length);
+  Block* block = Block::Make(bytes.size());
+  std::copy(bytes.begin(), bytes.end(), block->data());
+  const auto half = static_cast<uint32_t>(length / 2);
+  const auto start = static_cast<uint32_t>(header);
+  block->Ref();
+  js_.SendBlock(*talk.js, std::string_view(bytes).substr(0, header), block, start, half);
+  js_.SendBlock(*talk.js, {}, block, start + half, static_cast<uint32_t>(length) - half);
+}
+
+void ConnectionWorld::JsDetaches(Talk& talk) {
+  const bool under_way = talk.given_fd >= 0 || talk.detaches > talk.js->detached.size();
+  if (!under_way) talk.owed = talk.ended_by_js ? 0 : talk.answers.size();
+  ++talk.detaches;
+  js_.Simple(CommandKind::kDetach, *talk.js);
 }
 
 void ConnectionWorld::Pass(uint64_t ms) {
@@ -317,7 +366,10 @@ void ConnectionWorld::Pass(uint64_t ms) {
 // --- turns
 
 void ConnectionWorld::Turn() {
-  for (auto& talk : talks_) MovePeer(*talk);
+  for (auto& talk : talks_) {
+    MovePeer(*talk);
+    MoveNewOwner(*talk);
+  }
   kernel_->AdvanceTo(now_ms);
   reactor_->Tick(false);
   TakeEvents(limits::drain_frames, true);
@@ -346,10 +398,37 @@ void ConnectionWorld::MovePeer(Talk& talk) {
   }
 }
 
+void ConnectionWorld::MoveNewOwner(Talk& talk) {
+  if (talk.given_fd < 0) return;
+  uint8_t bytes[4096];
+  for (ssize_t count; (count = driver_->PeerReceive(talk.given_fd, bytes)) > 0;) {
+    talk.rest.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(count));
+  }
+}
+
 void ConnectionWorld::TakeEvents(size_t budget, bool release) {
   js_.Take(budget, release);
   NameNewConnections();
   js_.ReleaseTaken();
+  for (auto& talk : talks_) {
+    if (talk->js == nullptr) continue;
+    MeetDetached(*talk);
+    ReleasePins(*talk);
+  }
+}
+
+void ConnectionWorld::MeetDetached(Talk& talk) {
+  while (talk.detaches_met < talk.js->detached.size()) {
+    const int fd = talk.js->detached[talk.detaches_met++].fd;
+    if (fd < 0) continue;
+    FUZZ_REQUIRE(talk.given_fd < 0, "detached twice");
+    talk.given_fd = fd;
+  }
+}
+
+void ConnectionWorld::ReleasePins(Talk& talk) {
+  while (!talk.pins.empty() && (talk.js->closed || js_.Progress(*talk.js) >= talk.pins.front().until))
+    talk.pins.pop_front();
 }
 
 void ConnectionWorld::NameNewConnections() {
@@ -414,6 +493,7 @@ bool ConnectionWorld::IsSettled(Talk& talk) {
   // It may have ended for another reason before the command was taken; after a fault it lingers before it says so.
   if (js.faults > 0 || (js.closed && js.reason() != CloseReason::kClosed)) talk.closed_kindly = false;
   if (talk.closed_kindly) return talk.received == talk.answers && talk.saw_end;
+  if (talk.given_fd >= 0) return HasRest(talk);
   if (js.closed || js.faults > 0 || talk.ended_by_js) return true;
   // After the peer's FIN nothing is read any more: a reset shows at the next send.
   if (talk.reset) return js.ends == 1;
@@ -428,9 +508,15 @@ bool ConnectionWorld::IsSettled(Talk& talk) {
   return talk.finishes == (js.ends == 1) && talk.received == talk.answers;
 }
 
+bool ConnectionWorld::HasRest(const Talk& talk) const {
+  if (talk.reset) return true;
+  const size_t read = Join(talk.js->close.received_low, talk.js->close.received_high) + talk.rest.size();
+  return talk.js->closed && read == talk.sent && (talk.left || talk.sent == talk.outbox.size());
+}
+
 size_t ConnectionWorld::Moved() const {
   size_t moved = reactor_->counters().Get(Counter::kBytesReceived);
-  for (const auto& talk : talks_) moved += talk->sent + talk->frames.size() + talk->received.size();
+  for (const auto& talk : talks_) moved += talk->sent + talk->frames.size() + talk->received.size() + talk->rest.size();
   return moved;
 }
 
@@ -469,11 +555,29 @@ void ConnectionWorld::CheckTalk(Talk& talk) {
   }
   FUZZ_REQUIRE(IsPrefix(talk.received, talk.answers), "%zu bytes of answers, not a beginning of the %zu that were sent",
                talk.received.size(), talk.answers.size());
+  if (talk.given_fd >= 0) CheckDetached(talk);
   if (talk.js == nullptr || talk.fd < 0) return;
   FUZZ_REQUIRE(talk.js->closed, "never told of its end");
   FUZZ_REQUIRE(talk.js->sent() == driver_->ArrivedAt(talk.fd), "said to have handed over %llu bytes, it was %llu",
                static_cast<unsigned long long>(talk.js->sent()),
                static_cast<unsigned long long>(driver_->ArrivedAt(talk.fd)));
+}
+
+// What was read was delivered, what was queued was sent; the rest is its new owner's, from the next byte on.
+void ConnectionWorld::CheckDetached(const Talk& talk) {
+  const JsConnection& js = *talk.js;
+  FUZZ_REQUIRE(js.closed && js.reason() == CloseReason::kDetached, "detached and not closed");
+  FUZZ_REQUIRE(js.sent() >= talk.owed, "detached with %zu bytes to send", talk.owed - static_cast<size_t>(js.sent()));
+  const auto read = static_cast<size_t>(Join(js.close.received_low, js.close.received_high));
+  FUZZ_REQUIRE(talk.outbox.compare(read, talk.rest.size(), talk.rest) == 0, "the rest is not what was sent");
+  if (js.ends > 0) return;
+  if (talk.framing.format == FramingFormat::kRaw) {
+    FUZZ_REQUIRE(Joined(talk.frames).size() == read, "detached with bytes that were read");
+    return;
+  }
+  const FramerOutcome whole = RunReference({talk.framing, {}, false, talk.outbox.substr(0, read)});
+  FUZZ_REQUIRE(talk.frames.size() == whole.frames.size(), "detached with frames that were read");
+  FUZZ_REQUIRE(whole.left.empty(), "detached with %zu bytes of an incomplete frame", whole.left.size());
 }
 
 void ConnectionWorld::End() {
@@ -494,6 +598,7 @@ void ConnectionWorld::End() {
     CheckTalk(*talk);
     if (talk->fd >= 0) driver_->CloseFd(talk->fd);
     if (talk->meeting_fd >= 0) driver_->CloseFd(talk->meeting_fd);
+    if (talk->given_fd >= 0) driver_->CloseFd(talk->given_fd);
   }
   CHECK_EQ(js_.stopped, 1);
   CHECK(listener_closed_);

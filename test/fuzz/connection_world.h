@@ -3,6 +3,7 @@
 // invented, no byte is sent twice, and in the end nothing is left.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,12 @@ class ConnectionWorld {
   void End();
 
  private:
+  // Memory of JavaScript's that the engine may read until `until` bytes of the connection were taken, or it is closed.
+  struct Pin {
+    uint64_t until = 0;
+    std::unique_ptr<uint8_t[]> bytes;
+  };
+
   // One connection as its peer knows it, and all that was said on it.
   struct Talk {
     FramingOptions framing;
@@ -52,7 +59,13 @@ class ConnectionWorld {
     bool echoes = false;         // JavaScript sends every frame back
     bool ended_by_js = false;    // closed, aborted or shut down
     bool closed_kindly = false;  // with Close, and nothing has disturbed it since
-    FramerOutcome expected;      // of the first expected_of bytes
+    std::deque<Pin> pins;
+    size_t detaches = 0;      // commands
+    size_t detaches_met = 0;  // their answers that were looked at
+    size_t owed = 0;          // bytes of answers given before the detach that is under way
+    int given_fd = -1;        // our end, when it was detached
+    std::string rest;         // what its new owner read
+    FramerOutcome expected;   // of the first expected_of bytes
     size_t expected_of = SIZE_MAX;
     bool expected_end = false;
   };
@@ -70,10 +83,18 @@ class ConnectionWorld {
   void PeerLeaves(Talk& talk, bool reset);
   void JsStep(uint8_t step, Talk& talk);
   void JsSends(Talk& talk, size_t length);
+  void JsSendsPinned(Talk& talk, size_t length);
+  void JsSendsBlock(Talk& talk, size_t header, size_t length);
+  void JsDetaches(Talk& talk);
+  bool MaySend(const Talk& talk, size_t length) const;
+  std::string NextAnswer(Talk& talk, size_t length);
   void Pass(uint64_t ms);
 
   void Turn();
   void MovePeer(Talk& talk);
+  void MoveNewOwner(Talk& talk);
+  void MeetDetached(Talk& talk);
+  void ReleasePins(Talk& talk);
   void TakeEvents(size_t budget, bool release);
   void OnFrame(const JsSide::Frame& frame);
   void NameNewConnections();
@@ -82,7 +103,9 @@ class ConnectionWorld {
   bool NeverOpened(const Talk& talk) const;
   bool IsSettled(Talk& talk);
   size_t Moved() const;
+  bool HasRest(const Talk& talk) const;
   void CheckTalk(Talk& talk);
+  void CheckDetached(const Talk& talk);
 
   FuzzInput& input_;
   FakeDriverOptions driver_options_;

@@ -116,6 +116,13 @@ int __wrap_accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
   return accepted < 0 ? Failed(-accepted) : accepted;
 }
 
+ssize_t __real_sendmsg(int fd, const msghdr* message, int flags);
+ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {
+  if (!IsFake(fd)) return __real_sendmsg(fd, message, flags);
+  const ssize_t sent = driver->SendAtOnce(fd, message->msg_iov, message->msg_iovlen);
+  return sent < 0 ? Failed(static_cast<int>(-sent)) : sent;
+}
+
 int __real_eventfd(unsigned count, int flags);
 int __wrap_eventfd(unsigned count, int flags) {
   return driver != nullptr ? ringway::test::NewEvent() : __real_eventfd(count, flags);

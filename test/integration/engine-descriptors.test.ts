@@ -4,6 +4,7 @@ import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { turnUntil } from '../support/changes.js';
 import { boundSocket, connectedSocket } from '../support/descriptors.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { echoFrame, lengthFraming, Recorder } from '../support/recorder.js';
@@ -146,6 +147,22 @@ describeEngines(
       // Between two frames nothing stands in the way.
       const fd = await connection.detach();
       fixture.engine.adopt(fd, { framing: raw }, new Recorder()).destroy();
+    });
+
+    test('paused or resumed meanwhile: that holds when it is refused', async () => {
+      const handler = new Recorder();
+      const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+      const peer = await fixture.peer(listener);
+      const connection = await handler.connection();
+      const frame = lengthPrefixed('in two pieces');
+      await peer.written(frame.subarray(0, 7));
+      await turnUntil(() => connection.bytesReceived === 7);
+      connection.pause();
+      const detaching = connection.detach();
+      connection.resume();
+      await expect(detaching).rejects.toThrow('7 bytes of an incomplete frame were read');
+      peer.write(frame.subarray(7));
+      expect(String(await handler.frameAt(0))).toBe('in two pieces');
     });
 
     test('bytes that cannot go: it is refused when the connection ends for it', async () => {

@@ -645,6 +645,78 @@ TEST_CASE("Detaching in the middle of a frame is refused, and the connection goe
   });
 }
 
+TEST_CASE("Pause and resume while a detach is under way: they hold if it is refused, and do not hold it up") {
+  OnEachDriver([](ReactorBed& bed) {
+    for (const bool pauses : {false, true}) {
+      CAPTURE(pauses);
+      std::unique_ptr<Peer> peer;
+      JsConnection& connection = bed.Open(&peer, bed.Options());
+      const std::string frame = Framed("in two pieces");
+      peer->Send(frame.substr(0, 7));
+      const uint64_t before = bed.Count(Counter::kBytesReceived);
+      REQUIRE(bed.Until([&] { return bed.Count(Counter::kBytesReceived) == before + 7; }));
+      if (!pauses) bed.js.Pause(connection);
+      bed.js.Simple(CommandKind::kDetach, connection);
+      if (pauses) {
+        bed.js.Pause(connection);
+      } else {
+        bed.js.Resume(connection);
+      }
+      REQUIRE(bed.Until([&] { return connection.detached.size() == 1; }));
+      CHECK(connection.detached[0].fd == -1);
+      peer->Send(frame.substr(7));
+      if (pauses) {
+        bed.Turns(50);
+        CHECK(connection.frames.empty());
+        bed.js.Resume(connection);
+      }
+      REQUIRE(bed.Until([&] { return connection.frames.size() == 1; }));
+      bed.peers.clear();
+    }
+  });
+}
+
+// Read while it is delivered a frame a turn: for most of that time all of it, and the end behind it, is here.
+JsConnection& OpenWithInput(ReactorBed& bed, std::unique_ptr<Peer>* peer, std::string_view behind) {
+  auto options = bed.Options();
+  options->credit_frames = 1;
+  JsConnection& connection = bed.Open(peer, options);
+  std::string input;
+  for (int i = 0; i < 200; ++i) input += Framed("x");
+  input += behind;
+  (*peer)->Send(input);
+  (*peer)->Finish();
+  REQUIRE(bed.Until([&] { return bed.Count(Counter::kBytesReceived) == input.size(); }));
+  bed.Turns(20);
+  REQUIRE(connection.frames.size() < 200);
+  return connection;
+}
+
+TEST_CASE("A pause behind a detach does not keep what was read") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = OpenWithInput(bed, &peer, "");
+    bed.js.Simple(CommandKind::kDetach, connection);
+    bed.js.Pause(connection);
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    REQUIRE(connection.detached.size() == 1);
+    const Fd fd(connection.detached[0].fd);
+    CHECK(fd.Valid());
+    CHECK(connection.frames.size() == 200);
+  });
+}
+
+TEST_CASE("A descriptor is not given back after a fault: bytes before it are lost") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = OpenWithInput(bed, &peer, Framed("in two pieces").substr(0, 7));
+    bed.js.Simple(CommandKind::kDetach, connection);
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.detached.empty());
+    CHECK(connection.reason() == CloseReason::kTruncatedFrame);
+  });
+}
+
 TEST_CASE("Behind a hold nothing is framed until the framing is named, however the bytes come") {
   std::mt19937_64 random(RandomSeed());
   OnEachDriver([&](ReactorBed& bed) {
@@ -881,6 +953,59 @@ TEST_CASE("One flooding connection does not starve another") {
     const bool all = bed.Until([&] { return first.frames.size() == 30'000; });
     CHECK(all);
   });
+}
+
+TEST_CASE("Of a raw connection, too, a turn takes at most its credit, and the chunk that passes it") {
+  OnEachDriver([](ReactorBed& bed) {
+    constexpr uint32_t kFrames = 2;
+    constexpr uint32_t kBytes = 4'000;
+    std::unique_ptr<Peer> peer;
+    auto options = bed.Options();
+    options->framing = {};
+    options->framing.format = FramingFormat::kRaw;
+    options->credit_frames = kFrames;
+    options->credit_bytes = kBytes;
+    JsConnection& connection = bed.Open(&peer, options, false);
+    const std::string sent = RandomBytes(1, 2'000'000);
+    peer->Send(sent);
+    size_t most_frames = 0;
+    size_t most_short = 0;
+    const bool all = bed.Until([&] {
+      const size_t before = connection.frames.size();
+      bed.Turn();
+      most_frames = std::max(most_frames, connection.frames.size() - before);
+      size_t bytes = 0;
+      for (size_t i = before; i < connection.frames.size(); ++i) {
+        if (connection.frames[i].size() < limits::owned_chunk_bytes) bytes += connection.frames[i].size();
+      }
+      most_short = std::max(most_short, bytes);
+      return connection.bytes == sent.size();
+    });
+    CHECK(all);
+    CHECK(most_frames <= kFrames);
+    CHECK(most_short < kBytes + limits::owned_chunk_bytes);
+  });
+}
+
+TEST_CASE("ownedChunkBytes: from there on a chunk is handed over as the memory it was received in") {
+  for (const DriverKind& kind : RealDriverKinds()) {
+    INFO("driver: " << kind.name);
+    ReactorBed bed(kind);
+    auto options = bed.Options();
+    options->framing = {};
+    options->framing.format = FramingFormat::kRaw;
+    for (const size_t length : {limits::owned_chunk_bytes - 1, limits::owned_chunk_bytes}) {
+      auto [ours, theirs] = TcpPair(false);
+      // There before the connection is: it is received at once.
+      const std::string chunk(length, 'x');
+      REQUIRE(::send(theirs.Get(), chunk.data(), length, 0) == static_cast<ssize_t>(length));
+      bed.reactor->connections().fetch_add(1);
+      Connection::Adopt(*bed.reactor, std::move(ours), options, {});
+      const size_t opened = bed.js.connections.size();
+      REQUIRE(bed.Until([&] { return bed.js.connections.size() > opened && bed.js.Last().bytes == length; }));
+      CHECK(bed.js.Last().large_frames == (length < limits::owned_chunk_bytes ? 0 : 1));
+    }
+  }
 }
 
 TEST_CASE("With the ring full receives stop while sends, closes and timers go on; room lets them resume") {

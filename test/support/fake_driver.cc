@@ -45,9 +45,17 @@ int FakeDriver::Start() {
   for (uint32_t i = 0; i < options_.driver.receive_buffers; ++i) {
     buffers_.emplace_back(options_.driver.receive_buffer_bytes, kPoison);
     free_buffers_.push_back(i);
+    free_blocks_.push_back(options_.driver.receive_buffers + i);
   }
-  filled_.resize(buffers_.size());
+  blocks_.resize(buffers_.size());
+  filled_.resize(buffers_.size() + blocks_.size());
   return 0;
+}
+
+FakeDriver::~FakeDriver() {
+  for (Block* block : blocks_) {
+    if (block != nullptr) block->Unref();
+  }
 }
 
 int FakeDriver::Listen() { return NewEnd(End::Kind::kListener); }
@@ -157,6 +165,11 @@ void FakeDriver::ResetFd(int fd) {
   PeerReset(fd);
 }
 
+ssize_t FakeDriver::SendAtOnce(int fd, const iovec* iov, size_t count) {
+  if (IsBusy(fd, true)) Fail("bytes were sent beside a send in flight");
+  return Transfer(fd, iov, count, true);
+}
+
 void FakeDriver::CloseFd(int fd) {
   if (IsBusy(fd, false) || IsBusy(fd, true)) Fail("a descriptor was closed with operations in flight");
   StopListening(fd);
@@ -188,6 +201,10 @@ void FakeDriver::Begin(Operation operation) {
 void FakeDriver::Accept(UserData data, int listener_fd) { Begin({.data = data, .fd = listener_fd}); }
 
 void FakeDriver::Receive(UserData data, int fd) { Begin({.data = data, .fd = fd}); }
+
+void FakeDriver::ReceiveBlocks(UserData data, int fd) {
+  Begin({.data = data, .fd = fd, .in_blocks = !Chance(options_.no_blocks_percent)});
+}
 
 void FakeDriver::Watch(UserData data, int fd) { Begin({.data = data, .fd = fd}); }
 
@@ -234,6 +251,32 @@ void FakeDriver::Post(size_t index, Completion completion) {
 
 void FakeDriver::Finish(size_t index, int32_t result) { Post(index, {.data = {}, .result = result}); }
 
+uint8_t* FakeDriver::DataOf(uint32_t buffer) {
+  return IsBlock(buffer) ? blocks_[buffer - buffers_.size()]->data() : buffers_[buffer].data();
+}
+
+uint32_t FakeDriver::TakeFree(bool in_blocks) {
+  std::vector<uint32_t>& free = in_blocks ? free_blocks_ : free_buffers_;
+  if (free.empty()) return kNoBuffer;
+  const uint32_t buffer = free.back();
+  free.pop_back();
+  if (in_blocks) blocks_[buffer - buffers_.size()] = Block::Make(kBlockBytes);
+  return buffer;
+}
+
+// Nobody may look at its bytes any more; a block that was detached is not ours.
+void FakeDriver::Poison(uint32_t buffer) {
+  if (IsBlock(buffer) && blocks_[buffer - buffers_.size()] == nullptr) return;
+  std::fill_n(DataOf(buffer), filled_[buffer], kPoison);
+}
+
+void FakeDriver::GiveBack(uint32_t buffer) {
+  Poison(buffer);
+  if (!IsBlock(buffer)) return free_buffers_.push_back(buffer);
+  if (Block* block = std::exchange(blocks_[buffer - buffers_.size()], nullptr)) block->Unref();
+  free_blocks_.push_back(buffer);
+}
+
 bool FakeDriver::ProgressReceive(size_t index) {
   Operation& operation = operations_[index];
   End& end = At(operation.fd);
@@ -248,14 +291,14 @@ bool FakeDriver::ProgressReceive(size_t index) {
     Finish(index, end.reset ? -ECONNRESET : 0);
     return true;
   }
-  if (free_buffers_.empty()) {
+  const uint32_t buffer = TakeFree(operation.in_blocks);
+  if (buffer == kNoBuffer) {
     Finish(index, -ENOBUFS);
     return true;
   }
-  const uint32_t buffer = free_buffers_.back();
-  free_buffers_.pop_back();
-  const size_t count = Some(std::min(end.inbox.size(), buffers_[buffer].size()));
-  std::copy_n(end.inbox.begin(), count, buffers_[buffer].begin());
+  const size_t room = operation.in_blocks ? kBlockBytes : buffers_[buffer].size();
+  const size_t count = Some(std::min(end.inbox.size(), room));
+  std::copy_n(end.inbox.begin(), count, DataOf(buffer));
   end.inbox.erase(end.inbox.begin(), end.inbox.begin() + static_cast<ptrdiff_t>(count));
   filled_[buffer] = count;
   Post(index, {.data = {},
@@ -402,9 +445,9 @@ std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
   if (!completion.has_data) Fail("bytes were taken twice, or where there are none");
   completion.has_data = false;
   // The last bytes taken are no longer valid.
-  if (taken_ != kNoBuffer) std::fill(buffers_[taken_].begin(), buffers_[taken_].end(), kPoison);
+  if (taken_ != kNoBuffer) Poison(taken_);
   taken_ = completion.buffer;
-  if (completion.buffer != kNoBuffer) return {buffers_[completion.buffer].data(), filled_[completion.buffer]};
+  if (completion.buffer != kNoBuffer) return {DataOf(completion.buffer), filled_[completion.buffer]};
 
   completion.result = -EAGAIN;
   const auto found = std::find_if(operations_.begin(), operations_.end(), [&completion](const Operation& operation) {
@@ -420,11 +463,14 @@ std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
   return {};
 }
 
+Block* FakeDriver::Detach(const Completion& completion) {
+  if (completion.has_data || completion.buffer != taken_)
+    Fail("a block was detached whose bytes were not the last ones taken");
+  return IsBlock(completion.buffer) ? std::exchange(blocks_[completion.buffer - buffers_.size()], nullptr) : nullptr;
+}
+
 void FakeDriver::EndDispatch() {
-  for (const uint32_t buffer : handed_out_) {
-    std::fill(buffers_[buffer].begin(), buffers_[buffer].end(), kPoison);
-    free_buffers_.push_back(buffer);
-  }
+  for (const uint32_t buffer : handed_out_) GiveBack(buffer);
   handed_out_.clear();
   taken_ = kNoBuffer;
 }

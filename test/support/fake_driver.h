@@ -29,7 +29,8 @@ struct FakeDriverOptions {
   uint32_t lost_more_percent = 10;  // a multishot ends with a completion that is otherwise fine
   // Announced bytes are not there (-EAGAIN); EOF and errors are found only when they are taken, as with epoll.
   uint32_t false_data_percent = 10;
-  uint32_t pending_percent = 50;  // a send that could be answered at once is not
+  uint32_t pending_percent = 50;    // a send that could be answered at once is not
+  uint32_t no_blocks_percent = 20;  // a receive that asks for blocks comes as any other
   // An operation that could go on fails instead: no memory, no descriptors, a reset, a time-out.
   uint32_t trouble_percent = 0;
   // Completions that wait to be reaped; beyond it multishots end, as with io_uring's queue. 0: no limit.
@@ -39,6 +40,7 @@ struct FakeDriverOptions {
 class FakeDriver final : public Driver {
  public:
   explicit FakeDriver(const FakeDriverOptions& options) : options_(options), random_(options.seed) {}
+  ~FakeDriver() override;
 
   // --- the world ---
   int Listen();
@@ -68,6 +70,8 @@ class FakeDriver final : public Driver {
   void CloseFd(int fd);
   // Of our end, as close(2) with SO_LINGER of zero: the peer sees a reset.
   void ResetFd(int fd);
+  // As sendmsg(2) of our end, with nothing in flight on it.
+  ssize_t SendAtOnce(int fd, const iovec* iov, size_t count);
 
   static bool IsFake(int fd) { return fd >= kFirstFd; }
   size_t OpenFds() const { return ends_.size(); }
@@ -80,8 +84,10 @@ class FakeDriver final : public Driver {
   void Accept(UserData data, int listener_fd) override;
   void Connect(UserData data, int fd, const sockaddr* address, socklen_t length) override;
   void Receive(UserData data, int fd) override;
+  void ReceiveBlocks(UserData data, int fd) override;
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
+  Block* Detach(const Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
@@ -116,6 +122,7 @@ class FakeDriver final : public Driver {
     bool submitted = false;
     bool cancelled = false;
     bool announced = false;  // bytes that may not be there wait to be taken
+    bool in_blocks = false;  // of a receive
   };
   struct Posted {
     Completion completion;
@@ -129,6 +136,12 @@ class FakeDriver final : public Driver {
   int NewEnd(End::Kind kind);
   End& At(int fd);
   void Begin(Operation operation);
+  // Buffers are numbered on: first those that are used again, then those that are blocks.
+  bool IsBlock(uint32_t buffer) const { return buffer != kNoBuffer && buffer >= buffers_.size(); }
+  uint8_t* DataOf(uint32_t buffer);
+  uint32_t TakeFree(bool in_blocks);  // kNoBuffer: there is none
+  void Poison(uint32_t buffer);
+  void GiveBack(uint32_t buffer);
   bool IsBusy(int fd, bool output) const;
   void Post(size_t index, Completion completion);
   void Finish(size_t index, int32_t result);
@@ -150,7 +163,9 @@ class FakeDriver final : public Driver {
   size_t in_flight_ = 0;
   std::vector<std::vector<uint8_t>> buffers_;
   std::vector<size_t> filled_;  // bytes in each buffer
+  std::vector<Block*> blocks_;  // nullptr: not in use, or detached
   std::vector<uint32_t> free_buffers_;
+  std::vector<uint32_t> free_blocks_;
   std::vector<uint32_t> handed_out_;
   uint32_t taken_ = kNoBuffer;
 };

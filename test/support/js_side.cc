@@ -219,6 +219,11 @@ void JsSide::SendBlock(const JsConnection& to, std::string_view header, Block* b
                 {static_cast<uint32_t>(header.size()), Low(address), High(address), offset, length}, header));
 }
 
+void JsSide::SendPinned(const JsConnection& to, const uint8_t* bytes, uint32_t length) {
+  const auto address = reinterpret_cast<uint64_t>(bytes);
+  Write(Command(CommandKind::kSendPinned, to, {Low(address), High(address), length}, {}));
+}
+
 void JsSide::Simple(CommandKind kind, const JsConnection& to, uint32_t argument) {
   Write(Command(kind, to, {argument}, {}));
 }

@@ -115,6 +115,8 @@ class JsSide {
                     uint32_t length);
   // Takes over one reference.
   void SendBlock(const JsConnection& to, std::string_view header, Block* block, uint32_t offset, uint32_t length);
+  // The bytes stay as they are until they were taken (Progress) or the connection is closed.
+  void SendPinned(const JsConnection& to, const uint8_t* bytes, uint32_t length);
   void Simple(CommandKind kind, const JsConnection& to, uint32_t argument = 0);
   void Close(const JsConnection& to, CloseReason reason = CloseReason::kClosed) {
     Simple(CommandKind::kClose, to, static_cast<uint32_t>(reason));
