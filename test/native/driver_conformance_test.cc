@@ -14,6 +14,7 @@
 
 #include "support/driver_world.h"
 #include "support/fake_driver.h"
+#include "support/uring_refusal.h"
 
 namespace ringway::test {
 namespace {
@@ -24,7 +25,10 @@ template <typename Body>
 void OnEach(const std::vector<WorldKind>& kinds, const DriverOptions& options, Body body) {
   for (const WorldKind& kind : kinds) {
     const std::unique_ptr<DriverWorld> world = kind.make(options);
-    if (world == nullptr) continue;
+    if (world == nullptr) {
+      MESSAGE("not tested on " << kind.name << ": " << UringRefusal());
+      continue;
+    }
     INFO("driver: " << kind.name);
     DriverLoop loop(*world);
     body(*world, loop);

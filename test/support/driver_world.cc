@@ -15,10 +15,10 @@
 
 #include "base/check.h"
 #include "base/fd.h"
-#include "driver/driver_select.h"
 #include "driver/epoll_driver.h"
 #include "driver/uring_driver.h"
 #include "support/fake_driver.h"
+#include "support/uring_refusal.h"
 
 namespace ringway::test {
 namespace {
@@ -184,12 +184,8 @@ class FakeWorld final : public DriverWorld {
 };
 
 std::unique_ptr<DriverWorld> MakeUring(const DriverOptions& options, UringMode mode) {
-  // Whether this machine allows io_uring at all is not this suite's question; where it does, every mode must work.
-  static const bool allowed = SelectDriver(DriverRequest::kIoUring, {}).error == 0;
-  if (!allowed) {
-    std::fprintf(stderr, "io_uring is refused here: not tested\n");
-    return nullptr;
-  }
+  // Where this machine allows io_uring at all, every mode must work.
+  if (!UringRefusal().empty()) return nullptr;
   DriverOptions own = options;
   own.external_loop = mode != UringMode::kOwnThread;
   return std::make_unique<RealWorld>(std::make_unique<UringDriver>(own, mode), own.external_loop);

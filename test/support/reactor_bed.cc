@@ -10,14 +10,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <random>
 
-#include "driver/driver_select.h"
 #include "driver/epoll_driver.h"
 #include "driver/uring_driver.h"
 #include "support/doctest_last.h"
 #include "support/mean_driver.h"
+#include "support/uring_refusal.h"
 
 namespace ringway::test {
 
@@ -27,21 +26,14 @@ constexpr int kSmallBufferBytes = 4096;
 
 std::atomic<uint64_t> passed_ms{0};
 
-bool UringAllowed() {
-  static const bool allowed = SelectDriver(DriverRequest::kIoUring, {}).error == 0;
-  return allowed;
-}
-
 std::vector<DriverKind> MakeRealKinds() {
   std::vector<DriverKind> kinds;
   kinds.push_back({"epoll", [] { return std::make_unique<EpollDriver>(DriverOptions{}); }});
-  if (UringAllowed()) {
+  if (UringRefusal().empty()) {
     kinds.push_back({"io_uring", [] {
                        return std::make_unique<UringDriver>(
                            DriverOptions{.receive_buffer_bytes = 4096, .receive_buffers = 16});
                      }});
-  } else {
-    std::fprintf(stderr, "io_uring is refused here: not tested\n");
   }
   return kinds;
 }
