@@ -1,9 +1,23 @@
 // What a connection is asked of its socket: addresses, families, bytes read, options; and limits that are switched off.
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { ENGINE_LIMITS } from '../../src/engine/tables.gen.js';
 import { turnUntil } from '../support/changes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { echoFrame, lengthFraming, Recorder } from '../support/recorder.js';
 import { lengthPrefixed, TcpPeer } from '../support/tcp-peer.js';
+
+/** The kernel's timers are the coarser the later they are. */
+const TIMER_SLACK_MS = 10_000;
+const TIMERS: Readonly<Record<string, string>> = { '00': 'none', '01': 'retransmission', '02': 'keep-alive' };
+
+/** Of an IPv4 socket, from /proc/net/tcp, which counts in hundredths of a second. */
+function kernelTimer(localPort: number, remotePort: number): { kind: string; ms: number } {
+  const ends = [localPort, remotePort].map((port) => port.toString(16).toUpperCase().padStart(4, '0'));
+  const pattern = new RegExp(`:${ends[0]} \\w+:${ends[1]} \\w+ \\w+:\\w+ (\\w+):(\\w+)`);
+  const [, kind, ticks] = pattern.exec(readFileSync('/proc/net/tcp', 'utf8')) ?? [];
+  return { kind: TIMERS[kind] ?? `${kind}`, ms: Number.parseInt(ticks, 16) * 10 };
+}
 
 describeEngines(
   'engine: socket',
@@ -37,6 +51,24 @@ describeEngines(
       await handler.closeInfo();
       expect([connection.localAddress, connection.localPort]).toEqual(['', 0]);
     });
+
+    test.runIf(process.platform === 'linux')(
+      'keepAliveMs: the kernel asks a peer that is silent for so long',
+      async () => {
+        const handler = new Recorder();
+        const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);
+        const { port } = listener.address as { port: number };
+        const outgoing = fixture.engine.connect({ host: '127.0.0.1', port, framing: lengthFraming }, new Recorder());
+        const accepted = await handler.connection();
+        await turnUntil(() => outgoing.state === 'open');
+        const ends = [accepted, outgoing].map(({ localPort, remotePort }) => kernelTimer(localPort, remotePort));
+        for (const { kind, ms } of ends) {
+          expect(kind).toBe('keep-alive');
+          expect(ms).toBeGreaterThan(ENGINE_LIMITS.keepAliveMs - 10_000);
+          expect(ms).toBeLessThanOrEqual(ENGINE_LIMITS.keepAliveMs + TIMER_SLACK_MS);
+        }
+      },
+    );
 
     test('an abstract unix socket: listens, connects, echoes, and leaves no file', async () => {
       const path = `\0ringway-${process.pid}-${driver}-${run.reactors}`;

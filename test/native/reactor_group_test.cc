@@ -1,11 +1,13 @@
 #include "reactor_group.h"
 
+#include <netinet/tcp.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -159,6 +161,54 @@ TEST_CASE("An address in use is an error, and a second engine's listener does no
     again.address = bound;
     SocketAddress other;
     CHECK(engine.group->Listen(again, Engine::Options(), &id, &other) == -EADDRINUSE);
+  });
+}
+
+// The one listening TCP socket of this process.
+int WaitersAtMost() {
+  for (int fd = 3; fd < 1024; ++fd) {
+    int listening = 0;
+    socklen_t length = sizeof listening;
+    if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) != 0 || listening == 0) continue;
+    // Of a listening socket the kernel tells its backlog here.
+    tcp_info info = {};
+    length = sizeof info;
+    REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0);
+    return static_cast<int>(info.tcpi_sacked);
+  }
+  return -1;
+}
+
+int SystemsMost() {
+  std::ifstream file("/proc/sys/net/core/somaxconn");
+  int most = 0;
+  file >> most;
+  return most;
+}
+
+TEST_CASE("backlog: so many connections wait with the kernel, as far as it allows") {
+  OnEachDriver(1, [](Engine& engine) {
+    uint32_t id;
+    SocketAddress bound;
+    REQUIRE(engine.group->Listen(Engine::Loopback(), Engine::Options(), &id, &bound) == 0);
+    CHECK(WaitersAtMost() == std::min(static_cast<int>(limits::backlog), SystemsMost()));
+  });
+}
+
+TEST_CASE("rawCreditFrames, rawCreditBytes: a connection that is not framed has another share of a turn") {
+  OnEachDriver(1, [](Engine& engine) {
+    uint32_t id;
+    SocketAddress bound;
+    const auto framed = Engine::Options();
+    const auto raw = Engine::Options();
+    raw->framing = {};
+    raw->framing.format = FramingFormat::kRaw;
+    for (const auto& options : {framed, raw})
+      REQUIRE(engine.group->Listen(Engine::Loopback(), options, &id, &bound) == 0);
+    CHECK(framed->credit_frames == limits::credit_frames);
+    CHECK(framed->credit_bytes == limits::credit_bytes);
+    CHECK(raw->credit_frames == limits::raw_credit_frames);
+    CHECK(raw->credit_bytes == limits::raw_credit_bytes);
   });
 }
 

@@ -1,10 +1,15 @@
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type AdminServer, type AdminSource, startAdmin } from '../../src/admin.js';
 import { makeBackendReport, makeReport, type ReportParts } from '../support/gateway-report.js';
 
 const servers: AdminServer[] = [];
+const sockets: Socket[] = [];
+const MAX_CONNECTIONS = 100;
 
 afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
   await Promise.all(servers.splice(0).map((server) => server.close()));
 });
 
@@ -21,6 +26,25 @@ async function ask(
   servers.push(server);
   return fetch(`http://127.0.0.1:${server.address.port}${path}`, init);
 }
+
+async function dial(server: AdminServer): Promise<Socket> {
+  const socket = connect(server.address.port);
+  sockets.push(socket);
+  await once(socket, 'connect');
+  return socket;
+}
+
+/** What comes until it holds that. */
+async function answerWith(socket: Socket, wanted: string): Promise<string> {
+  let text = '';
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    text += chunk;
+    if (text.includes(wanted)) break;
+  }
+  return text;
+}
+
+const GET_HEALTH = 'GET /health HTTP/1.1\r\nhost: here\r\n';
 
 describe('admin', () => {
   it('listens on loopback unless told otherwise', async () => {
@@ -85,6 +109,36 @@ describe('admin', () => {
     const posted = await ask('/backends', {}, { method: 'POST', body: 'x' });
     expect(posted.status).toBe(405);
     expect(posted.headers.get('allow')).toBe('GET, HEAD');
+  });
+
+  it('takes 100 connections; the next is closed, and a place that comes free is taken', async () => {
+    const server = await startAdmin({ port: 0 }, makeSource());
+    servers.push(server);
+    const places: Socket[] = [];
+    for (let i = 0; i < MAX_CONNECTIONS; i++) places.push(await dial(server));
+    // Served: the server has taken all of them.
+    places[MAX_CONNECTIONS - 1].write(`${GET_HEALTH}\r\n`);
+    await answerWith(places[MAX_CONNECTIONS - 1], '"ok"');
+    const over = await dial(server);
+    over.resume();
+    await once(over, 'close');
+    places[0].write(`${GET_HEALTH}connection: close\r\n\r\n`);
+    await answerWith(places[0], '"ok"');
+    await once(places[0], 'close');
+    const next = await dial(server);
+    next.write(`${GET_HEALTH}\r\n`);
+    expect(await answerWith(next, '"ok"')).toContain('200 OK');
+  });
+
+  it('reads no bodies: it answers before one ends, and what comes of it is dropped', async () => {
+    const server = await startAdmin({ port: 0 }, makeSource());
+    servers.push(server);
+    const socket = await dial(server);
+    socket.write(`${GET_HEALTH}content-length: 1000000\r\n\r\nthe first of a million bytes`);
+    expect(await answerWith(socket, '"ok"')).toContain('200 OK');
+    const posting = await dial(server);
+    posting.write('POST /health HTTP/1.1\r\nhost: here\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n');
+    expect(await answerWith(posting, 'GET and HEAD only')).toContain('405 Method Not Allowed');
   });
 
   it('survives a report that cannot be made', async () => {
