@@ -1,6 +1,7 @@
 /** One line of figures per fault and engine, for docs/RELIABILITY.md: printed, and appended to the file that FAULTS_FIGURES names. */
 import { appendFileSync } from 'node:fs';
 import { failedTotal, type Verdict } from './ledger.js';
+import type { PaceVerdict } from './pace.js';
 import type { BackAtStart } from './start-line.js';
 
 export interface Figures {
@@ -8,8 +9,7 @@ export interface Figures {
   readonly engine: string;
   readonly exposed: Verdict;
   readonly bystanders: Verdict;
-  readonly bystandersP99Ms: number;
-  readonly bystandersMaxMs: number;
+  readonly waits: PaceVerdict;
   readonly memory: BackAtStart & { readonly peakRssBytes: number };
 }
 
@@ -40,11 +40,12 @@ function outcomes(verdict: Verdict): string {
   return [...all, ...(missing === 0 ? [] : [`UNACCOUNTED ${missing}`])].join(', ');
 }
 
-function sentence({ fault, engine, exposed, bystanders, bystandersP99Ms, bystandersMaxMs, memory }: Figures): string {
+function sentence({ fault, engine, exposed, bystanders, waits, memory }: Figures): string {
   const { before, after, peakRssBytes } = memory;
   return [
     `${fault} on ${engine}: ${outcomes(exposed)}`,
-    `bystanders ${bystanders.answered}/${bystanders.sent}, p99 ${bystandersP99Ms.toFixed(1)} ms, max ${bystandersMaxMs.toFixed(0)} ms`,
+    `bystanders ${bystanders.answered}/${bystanders.sent}, p99 ${waits.p99Ms.toFixed(1)} of ${waits.p99BoundMs.toFixed(0)} ms, max ${waits.maxMs.toFixed(0)} of ${waits.maxBoundMs.toFixed(0)} ms`,
+    `witness p99 ${waits.witnessP99Ms.toFixed(1)} ms, max ${waits.witnessMaxMs.toFixed(0)} ms`,
     `fds ${before.fds} → ${after.fds}, RSS ${mib(before.rssBytes)} → ${mib(peakRssBytes)} → ${mib(after.rssBytes)}, heap ${mib(before.heapBytes)} → ${mib(after.heapBytes)} MiB`,
   ].join('; ');
 }

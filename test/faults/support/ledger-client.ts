@@ -7,6 +7,8 @@ import type { Ledger } from './ledger.js';
 
 export interface LedgerClientOptions {
   readonly port: number;
+  /** A unix socket instead of the port. */
+  readonly path?: string;
   readonly ledger: Ledger;
   /** Default `rmp`. */
   readonly protocol?: 'rmp' | 'plain';
@@ -54,7 +56,8 @@ export class LedgerClient {
   }
 
   static async connect(options: LedgerClientOptions): Promise<LedgerClient> {
-    const socket = connect({ host: '127.0.0.1', port: options.port, noDelay: true });
+    const { path, port } = options;
+    const socket = connect(path === undefined ? { host: '127.0.0.1', port, noDelay: true } : { path });
     await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
     return new LedgerClient(socket, options);
   }

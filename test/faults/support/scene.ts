@@ -13,11 +13,11 @@ import { FaultProxy } from './fault-proxy.js';
 import { record, recordEnd } from './figures.js';
 import { byForm, lasts } from './form.js';
 import { GatewayProcess } from './gateway-process.js';
-import { Latencies } from './latencies.js';
 import { Ledger, NO_SINS, sins, type Verdict } from './ledger.js';
 import { LedgerClient, type LedgerClientOptions } from './ledger-client.js';
 import { Load } from './load.js';
 import { PeakRss } from './footprint.js';
+import { Pace, type PaceVerdict } from './pace.js';
 import { StartLine } from './start-line.js';
 import { until } from './until.js';
 
@@ -30,8 +30,10 @@ export interface SceneOptions {
   readonly proxied?: boolean;
   /** Starts further exposed backends; their ports. */
   readonly more?: (scene: Scene) => Promise<readonly number[]>;
-  /** Added to both listeners. */
+  /** Added to every listener. */
   readonly listener?: object;
+  /** A third listener, for rmp on a unix socket: `unixPath`. Default false. */
+  readonly unix?: boolean;
   /** Added to the exposed pool. */
   readonly pool?: object;
   /** Added to the bystanders' pool. */
@@ -57,6 +59,8 @@ export interface FaultOptions {
   readonly gatewayEnds?: boolean;
   /** A ledger of the fault's own clients, whose requests the gateway counted too. */
   readonly extra?: Ledger;
+  /** Nothing is asked of how long bystanders wait, only that they are answered in time. Default false. */
+  readonly anyPace?: boolean;
 }
 
 export interface Outcome {
@@ -72,6 +76,9 @@ const QUICK_POOL = {
 };
 const WARM_UP_SECONDS = 0.6;
 const BYSTANDER_RATE = 200;
+const WITNESS_RATE = 50;
+/** Far from the ids of all others: the same backend writes them down. */
+const WITNESS_FROM = 3 * 2 ** 30;
 
 const AS_TOLD = { twice: 0, thoughNot: 0, unexecuted: 0 };
 
@@ -90,13 +97,14 @@ export class Scene {
   readonly directory: string;
   readonly exposed = new Ledger();
   readonly bystanders = new Ledger();
-  readonly latencies = new Latencies();
+  readonly pace = new Pace();
   backends: BackendProcess[] = [];
   proxies: FaultProxy[] = [];
   gateway!: GatewayProcess;
   #options: SceneOptions;
   #loads: Load[] = [];
   #exposedPorts: readonly number[] = [];
+  #healthyPort = 0;
 
   private constructor(driver: DriverName, options: SceneOptions) {
     this.driver = driver;
@@ -110,6 +118,10 @@ export class Scene {
     const scene = new Scene(driver, options);
     await scene.#start();
     return scene;
+  }
+
+  get unixPath(): string {
+    return join(this.directory, 'rmp.sock');
   }
 
   /** rmp, not idempotent, on route 0; gone with the test. */
@@ -141,8 +153,9 @@ export class Scene {
   async under(fault: string, action: () => Promise<void>, options: FaultOptions = {}): Promise<Outcome> {
     await this.#startLoads();
     await lasts(WARM_UP_SECONDS);
+    await this.#accepted();
     const line = await StartLine.draw(this.gateway);
-    this.latencies.reset();
+    this.pace.reset();
     const peak = new PeakRss(this.gateway.pid);
     await action();
     for (const load of this.#loads) load.stop();
@@ -150,16 +163,16 @@ export class Scene {
     const peakRssBytes = peak.end();
     const exposed = this.exposed.verdict();
     const bystanders = this.bystanders.verdict();
+    const waits = this.pace.verdict();
     this.#judge(exposed, bystanders, options);
+    if (!options.anyPace) judgePace(waits);
     if (options.gatewayEnds) {
       recordEnd({ fault, engine: this.driver, exposed, bystanders });
       return { exposed, bystanders };
     }
     await this.#judgeGateway(exposed.cut > 0, exposed.sent + bystanders.sent, options.extra);
     const memory = { ...(await line.back()), peakRssBytes };
-    const bystandersP99Ms = this.latencies.percentileMs(0.99);
-    const bystandersMaxMs = this.latencies.maxMs;
-    record({ fault, engine: this.driver, exposed, bystanders, bystandersP99Ms, bystandersMaxMs, memory });
+    record({ fault, engine: this.driver, exposed, bystanders, waits, memory });
     return { exposed, bystanders };
   }
 
@@ -184,6 +197,7 @@ export class Scene {
     const { backends = 2, delayMs = 5, proxied = false, more, maxFiles } = this.#options;
     this.backends = await Promise.all(Array.from({ length: backends }, () => this.backend(delayMs)));
     const healthy = await this.backend(0, 'healthy');
+    this.#healthyPort = healthy.port;
     if (proxied) this.proxies = await Promise.all(this.backends.map(({ port }) => FaultProxy.listen(port)));
     for (const proxy of this.proxies) cleanUps.push(() => proxy.close());
     const own = (proxied ? this.proxies : this.backends).map(({ port }) => port);
@@ -198,12 +212,13 @@ export class Scene {
   }
 
   #config(healthyPort: number): object {
-    const { listener, pool, healthyPool, config } = this.#options;
+    const { listener, unix = false, pool, healthyPool, config } = this.#options;
     const servers = (ports: readonly number[]) => ports.map((port) => ({ address: `127.0.0.1:${port}` }));
     return {
       listeners: [
         { name: 'rmp', port: 0, protocol: 'rmp', ...listener },
         { name: 'plain', port: 0, protocol: 'plain', errorReply: 'text', route: 0, ...listener },
+        ...(unix ? [{ name: 'unix', path: this.unixPath, protocol: 'rmp', ...listener }] : []),
       ],
       pools: {
         exposed: { ...QUICK_POOL, ...pool, servers: servers(this.#exposedPorts) },
@@ -225,14 +240,24 @@ export class Scene {
       plainClients = 10,
     } = this.#options;
     const share = { ratePerSecond: ratePerSecond / 3, payloadBytes };
-    const calm = { route: 1, ledger: this.bystanders, budgetMs: bystanderBudgetMs, latencies: this.latencies };
+    const calm = { route: 1, ledger: this.bystanders, budgetMs: bystanderBudgetMs, latencies: this.pace.bystanders };
+    const past = { port: this.#healthyPort, route: 1, ledger: new Ledger(WITNESS_FROM), latencies: this.pace.witness };
+    // The witness first: the others go through the gateway.
     this.#loads = [
+      new Load(await this.clients(2, past), { ratePerSecond: WITNESS_RATE }),
       new Load(await this.clients(20, calm), { ratePerSecond: BYSTANDER_RATE }),
       new Load(await this.clients(20), share),
       new Load(await this.clients(20, { idempotent: true }), share),
       new Load(await this.clients(plainClients, { protocol: 'plain' }), share),
     ];
     for (const load of this.#loads) load.start();
+  }
+
+  /** A busy machine accepts some only after they have sent: their descriptors belong to the start line. */
+  async #accepted(): Promise<void> {
+    const [, ...throughGateway] = this.#loads;
+    const own = throughGateway.reduce((sum, { clients }) => sum + clients.length, 0);
+    await until('all clients are accepted', async () => (await this.gateway.totals()).clients >= own);
   }
 
   /** Every deadline is over and every answer has come. */
@@ -267,4 +292,9 @@ export class Scene {
     if (someCut || extra !== undefined) expect(received).toBeLessThanOrEqual(sent + (extra?.sent ?? 0));
     else expect(received).toBe(sent);
   }
+}
+
+function judgePace(waits: PaceVerdict): void {
+  expect(waits.p99Ms, `bystanders' p99: ${JSON.stringify(waits)}`).toBeLessThan(waits.p99BoundMs);
+  expect(waits.maxMs, `bystanders' longest wait: ${JSON.stringify(waits)}`).toBeLessThan(waits.maxBoundMs);
 }
