@@ -2,14 +2,13 @@
  * One engine, opened and used for long: `leak-run.js --engine E --reactors N --connections C --messages M`. Connections are opened
  * and closed in turn in every way, then messages are echoed. Prints one line of JSON: what the process holds before and after.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { setFlagsFromString, getHeapStatistics } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Connection, DriverName, Engine, Handler } from '../../src/engine/engine.js';
 import { createEngine } from '../../src/engine/select-engine.js';
+import { settled } from './held.js';
 
 const { values } = parseArgs({
   options: {
@@ -27,51 +26,6 @@ const FRAME = Buffer.from([0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
 /** Messages in flight on each of as many connections. */
 const DEPTH = 64;
 const STREAMS = 16;
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
-interface Held {
-  readonly rssMb: number;
-  readonly fds: number;
-  /** Timers of the reactors that are set. */
-  readonly timers: number;
-  /** References from native code: V8's global handles, in bytes. */
-  readonly handleBytes: number;
-  readonly externalMb: number;
-  readonly open: number;
-}
-
-function armedTimers(): number {
-  return readdirSync('/proc/self/fd').filter((fd) => {
-    try {
-      if (!readlinkSync(`/proc/self/fd/${fd}`).includes('timerfd')) return false;
-      return !/it_value: \(0, 0\)/.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
-    } catch {
-      return false; // the descriptor of this very listing
-    }
-  }).length;
-}
-
-async function settled(engine: Engine): Promise<Held> {
-  // Closes on their way, and timers that notice at their next turn that nobody is left.
-  for (let i = 0; i < 100 && (openOf(engine) > 0 || armedTimers() > 0); i++) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  for (let i = 0; i < 4; i++) {
-    collect();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  const memory = process.memoryUsage();
-  return {
-    rssMb: Math.round(memory.rss / 104857.6) / 10,
-    fds: readdirSync('/proc/self/fd').length,
-    timers: armedTimers(),
-    handleBytes: getHeapStatistics().used_global_handles_size,
-    externalMb: Math.round((memory.external + memory.arrayBuffers) / 104857.6) / 10,
-    open: openOf(engine),
-  };
-}
 
 function openOf(engine: Engine): number {
   const { accepted, connects, closed } = engine.counters();
@@ -158,12 +112,12 @@ const { port } = listener.address as { port: number };
 // What grows once and stays (pools, tables, compiled code) is there before the first look.
 await churn(engine, path, port, Math.min(20_000, Number(values.connections)));
 await exchange(engine, path, Math.min(200_000, Number(values.messages)));
-const before = await settled(engine);
+const before = await settled(() => openOf(engine));
 const startMs = performance.now();
 await churn(engine, path, port, Number(values.connections));
 await exchange(engine, path, Number(values.messages));
 const seconds = Math.round((performance.now() - startMs) / 100) / 10;
-const after = await settled(engine);
+const after = await settled(() => openOf(engine));
 const counters = engine.counters();
 await engine.close();
 const { name, reactors } = engine;
