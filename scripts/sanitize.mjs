@@ -1,6 +1,6 @@
 // npm run test:sanitize: all native tests and fuzz corpora under AddressSanitizer with UndefinedBehaviorSanitizer, then under
 // ThreadSanitizer, and the addon under AddressSanitizer in a real Node process with traffic. `-- asan`, `-- tsan` or
-// `-- addon` runs one of the three.
+// `-- addon` runs one of the three, `-- threads` of ThreadSanitizer's only the tests that have threads.
 //
 // What the kernel writes into io_uring's receive buffers is no store that a sanitizer sees: there a buffer that is given away
 // too early shows only where our own code touches it. epoll and the fake drivers run the same code with stores it sees.
@@ -16,11 +16,19 @@ const KINDS = {
   asan: { sanitizers: 'address;undefined', folder: 'build-native/asan' },
   tsan: { sanitizers: 'thread', folder: 'build-native/tsan' },
 };
-/** With traffic of every kind: frames, sends, closes, timeouts, teardown of threads. */
-const TRAFFIC = ['frames', 'send', 'close', 'connect', 'listen', 'timeouts', 'command-ring'].map(
-  (name) => `test/integration/engine-${name}.test.ts`,
+/** Of ThreadSanitizer's build: rings between two threads, reactors with threads of their own. */
+const THREADS = ['admission_test', 'event_ring_test', 'command_ring_test', 'reactor_test', 'reactor_group_test'];
+/** Everything that JavaScript can ask of the addon, and `ringway/net`, which asks for pinned memory, blocks and descriptors. */
+const ENGINE = [
+  ...['frames', 'send', 'close', 'connect', 'listen', 'timeouts', 'command-ring'],
+  ...['raw', 'descriptors', 'turns', 'hold', 'socket', 'teardown'],
+];
+const NET = ['socket', 'server', 'tcp', 'descriptors'];
+const TRAFFIC = [...ENGINE.map((name) => `engine-${name}`), ...NET.map((name) => `net-${name}`)].map(
+  (name) => `test/integration/${name}.test.ts`,
 );
-const STEPS = ['asan', 'tsan', 'addon'];
+const ALL = ['asan', 'tsan', 'addon'];
+const STEPS = [...ALL, 'threads'];
 
 await main(() => {
   if (process.platform !== 'linux') return say('not run: the native engine is for Linux');
@@ -29,8 +37,9 @@ await main(() => {
   if (unknown) throw new SetupError(`no step ${unknown}: there are ${STEPS.join(', ')}`);
   ensureInstalled();
   ensurePrerequisites({ tests: true });
-  for (const step of asked.length > 0 ? asked : STEPS) {
+  for (const step of asked.length > 0 ? asked : ALL) {
     if (step === 'addon') addonInNode();
+    else if (step === 'threads') nativeTests(KINDS.tsan, THREADS);
     else nativeTests(KINDS[step]);
   }
 });
@@ -46,8 +55,9 @@ function build({ sanitizers, folder }, ...targets) {
   run(`building ${folder}`, 'cmake', ['--build', folder, '--parallel', '2', ...targets]);
 }
 
-function nativeTests(kind) {
-  build(kind);
+/** @param only The tests' names; none: all of them. */
+function nativeTests(kind, only = []) {
+  build(kind, ...only.flatMap((test) => ['--target', test]));
   // No program runs beside one of ThreadSanitizer's for long: it is slow enough alone.
   const args = [
     '--test-dir',
@@ -58,6 +68,7 @@ function nativeTests(kind) {
     '300',
     '--output-on-failure',
     '--no-tests=error',
+    ...(only.length > 0 ? ['--tests-regex', `^(${only.join('|')})$`] : []),
   ];
   run(`the native tests with ${kind.sanitizers}`, 'ctest', args);
 }
