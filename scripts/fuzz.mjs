@@ -1,8 +1,9 @@
 // npm run fuzz -- --seconds N [--target T] [--if-clang]: every fuzz target, or one, for N seconds each (default 60). What is found
-// is kept in build-native/libfuzzer/; the corpus of the repository is read and not written. --if-clang: where clang is
-// missing, says so and runs only what needs none.
+// is kept in build-native/libfuzzer/; the corpus of the repository is read and not written. --merge: instead of fuzzing, adds
+// to the repository's corpus what was kept and covers more. --if-clang: where clang is missing, says so and runs only what
+// needs none.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensureInstalled } from './lib/install.mjs';
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '60' },
     target: { type: 'string' },
     'if-clang': { type: 'boolean', default: false },
+    merge: { type: 'boolean', default: false },
   },
 });
 
@@ -35,10 +37,26 @@ await main(async () => {
     native = [];
   }
   if (native.length > 0) buildTargets(native.map((target) => `${target}_fuzz`));
+  if (values.merge) {
+    for (const target of native) merge(BUILD, target);
+    return;
+  }
   const failed = native.filter((target) => !fuzzNative(BUILD, target));
   if (asked.includes('rmp') && !(await fuzzRmp(BUILD))) failed.push('rmp');
   if (failed.length > 0) throw new SetupError(`something was found: ${failed.join(', ')}`);
 });
+
+/** The codec's own fuzzer keeps only what covers more: nothing is left to choose there. */
+function merge(build, target) {
+  const corpus = join(root, 'test/fuzz/corpus', target);
+  const before = readdirSync(corpus).length;
+  const program = join(root, build, 'fuzz', `${target}_fuzz`);
+  const result = spawnSync(program, ['-set_cover_merge=1', corpus, join(root, build, 'corpus', target)], {
+    encoding: 'utf8',
+  });
+  if (result.status !== 0) throw new SetupError(`${target}: not merged\n${result.stderr.slice(-2000)}`);
+  console.log(`${target}: ${before} inputs, ${readdirSync(corpus).length} merged`);
+}
 
 function fuzzNative(build, target) {
   const kept = join(root, build, 'corpus', target);
