@@ -35,3 +35,8 @@ export function figure(value: number): string {
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US');
   return value.toFixed(Math.abs(value) < 1 ? 3 : Math.abs(value) < 10 ? 2 : 1);
 }
+
+/** Of a share. */
+export function percent(share: number): string {
+  return `${Math.round(100 * share)} %`;
+}

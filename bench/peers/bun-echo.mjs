@@ -1,8 +1,8 @@
 /**
  * An echo server on Bun's own sockets, for the echo rows, where Bun is installed. It does what node-net-frames.mjs does: u32 big-endian
- * length and payload, the payload alone to a handler as a Buffer that may be kept (Bun too hands out fresh memory per read), an answer encoded by `send`, one write per chunk,
- * what the socket does not take waits for its drain. Bounds: longest frame, connections, bytes that wait; a silent client is closed
- * after 5 minutes, an incomplete frame after 30 seconds and its length at 16 KB/s.
+ * length and payload, the payload alone to a handler as a Buffer that may be kept (Bun too hands out fresh memory per read), an answer
+ * encoded by `send`, one write per chunk, what the socket does not take waits for its drain. Bounds: longest frame, connections, bytes
+ * that wait; a silent client is closed after 5 minutes, an incomplete frame after 30 seconds and its length at 16 KB/s.
  *
  * usage: bun bun-echo.mjs [MAX_CONNECTIONS]. Prints `listening on HOST:PORT` when ready.
  */

@@ -4,7 +4,8 @@ import { cpuChart, escapeXml, goalChart, latencyChart } from '../../bench/chart.
 import { compareResults, compareSamples, comparisonTables, differencesOfMachines } from '../../bench/compare.js';
 import { judgeGoals } from '../../bench/goals.js';
 import type { MemorySeries } from '../../bench/memory.js';
-import { addedLatencyTable, caseTables, describeCommit, memoryTable, renderAll, warnings } from '../../bench/report.js';
+import { addedLatencyTable } from '../../bench/added-latency.js';
+import { caseTables, describeCommit, memoryTable, renderAll, warnings } from '../../bench/report.js';
 import type { Series } from '../../bench/rounds.js';
 import { markdownReport } from '../../bench/save.js';
 import { threadsOf } from '../../bench/subjects.js';
