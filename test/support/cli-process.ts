@@ -50,6 +50,11 @@ export class CliProcess {
     }
   }
 
+  /** The lines so far, of both streams, that match. */
+  said(pattern: RegExp): string[] {
+    return `${this.#stdout}\n${this.#stderr}`.split('\n').filter((line) => pattern.test(line));
+  }
+
   /** The port of the ready line. */
   async port(): Promise<number> {
     return Number((await this.match(/listening on [^\s,]*:(\d+)/))[1]);

@@ -69,6 +69,11 @@ export class GatewayProcess {
     return this.#ports[listener];
   }
 
+  /** Lines of its output that match. */
+  said(pattern: RegExp): string[] {
+    return this.#process.said(pattern);
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#process.signal(name);
   }
