@@ -5,7 +5,7 @@ import type { Results } from './results.js';
 import type { Series } from './rounds.js';
 import { describeSubject, directOf } from './subjects.js';
 import { answeredShare, latencyOf } from './summary.js';
-import { figure, percent, type Table } from './table.js';
+import { figure, type Table } from './table.js';
 
 /** Where less was answered in the time it was due in, a queue grew, and its length is no property of a gateway. */
 export const LEAST_ANSWERED = 0.98;
@@ -45,7 +45,10 @@ function added(gateway: Measured, direct: Measured): string[] {
   const behind = [gateway, direct].find(({ samples }) => answeredShare(samples) < LEAST_ANSWERED);
   if (behind !== undefined) {
     const who = behind === gateway ? 'the gateway' : 'the backend alone';
-    return [...ADDED.map(() => ''), `${who} answered ${percent(answeredShare(behind.samples))} of what was due`];
+    return [
+      ...ADDED.map(() => ''),
+      `${who} answered ${(100 * answeredShare(behind.samples)).toFixed(1)} % of what was due`,
+    ];
   }
   const [withIt, without] = [gateway, direct].map(({ samples }) => latencyOf(samples));
   return [...ADDED.map((name) => figure(withIt[name] - without[name])), ''];

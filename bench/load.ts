@@ -159,8 +159,13 @@ function timeArguments(times: LoadTimes, { pids }: Target): (string | number)[] 
 
 async function finish(running: BenchProcess): Promise<Sample> {
   const { status } = await running.ended;
-  if (status !== 0) throw new Error(`${running.stderr || 'ringway-load failed'} ${running.stdout.trim()}`);
-  return readSample(running.stdout.trim().split('\n').at(-1)!);
+  const printed = running.stdout.trim().split('\n').at(-1)!;
+  if (status !== 0) throw new Error(`${running.stderr || whyFailed(printed)} ${printed}`);
+  return readSample(printed);
+}
+
+function whyFailed(printed: string): string {
+  return /"messages":0,/.test(printed) ? 'nothing was answered in the measured time' : 'ringway-load failed';
 }
 
 /** What `ringway-load` prints, as far as it is read here. */

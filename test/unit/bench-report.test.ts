@@ -163,7 +163,7 @@ describe('tables', () => {
 
     test('is refused, with the reason, when either side fell behind', () => {
       expect(atRate(arriving('direct', 2), arriving('haproxy', 3, 0.97))).toEqual([
-        ['30,000 msg/s', 'haproxy', '', '', '', 'the gateway answered 97 % of what was due'],
+        ['30,000 msg/s', 'haproxy', '', '', '', 'the gateway answered 97.0 % of what was due'],
       ]);
       expect(atRate(arriving('direct', 2, 0.5), arriving('haproxy', 3))?.[0].at(-1)).toContain('the backend alone');
     });
