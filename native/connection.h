@@ -67,6 +67,7 @@ class Connection final : public OperationOwner {
   void OnBytes(std::span<const uint8_t> bytes, const Completion& completion);
   void OnPeerFin();
 
+  void ResumeInput();
   bool MayDeliver();
   void Feed(std::span<const uint8_t> bytes);
   void FeedRaw(std::span<const uint8_t> bytes, const Completion& completion);
@@ -88,6 +89,9 @@ class Connection final : public OperationOwner {
   void StartSend();
   bool AccountBuffered();
   bool OnSent(int32_t result);
+  void OnSendError(int error);
+  void SettleSendError();
+  void FailSend();
   void AfterSendQueueEmpty();
   void ClearSendQueue();
   void ReportDrain();
@@ -104,6 +108,7 @@ class Connection final : public OperationOwner {
   void FinishIfOver();
 
   static bool IsReset(int error);
+  bool WasCutOff() const;
   bool HasOperations() const { return receive_armed_ || send_pending_ || connect_pending_; }
   uint64_t NextDeadline(uint64_t now_ms);
   uint64_t StallMs() const;
@@ -141,6 +146,7 @@ class Connection final : public OperationOwner {
   uint32_t credit_frames_ = 0;
   uint32_t credit_bytes_ = 0;
   int32_t error_ = 0;
+  int32_t send_error_ = 0;          // an errno: nothing more can be sent, and what was received comes first
   size_t partial_needed_ = 1;       // bytes of in_ at which framing it again makes sense
   size_t partial_frame_bytes_ = 0;  // whole size of the incomplete frame, once known
   size_t partial_accounted_ = 0;

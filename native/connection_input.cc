@@ -5,6 +5,7 @@
 
 #include "base/tables.gen.h"
 #include "connection.h"
+#include "socket_end.h"
 
 namespace ringway {
 
@@ -32,6 +33,9 @@ void Connection::OnReceived(Completion& completion) {
   if (detaching_) return reactor_.MarkDirty(*this);
   // Armed again in Flush, when the receive buffers of this turn are back with the driver.
   if (!receive_armed_ && ReceiveWanted()) reactor_.MarkDirty(*this);
+  if (send_error_ != 0) [[unlikely]] {
+    SettleSendError();
+  }
 }
 
 void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& completion) {
@@ -57,9 +61,20 @@ void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& compl
 
 void Connection::OnPeerFin() {
   if (peer_fin_) return;
+  if (WasCutOff()) {
+    const int error = send_error_ == 0 || send_error_ == EPIPE ? ECONNRESET : send_error_;
+    return Fail(IsReset(error) ? CloseReason::kPeerReset : CloseReason::kIoError, error, SystemCall::kRead);
+  }
   peer_fin_ = true;
   if (state_ == State::kOpen && !paused_ && !blocked_ && !held_ && !faulted_) FinishInput();
   if (state_ == State::kLingering) End();
+}
+
+// Without our own FIN a peer's leaves our direction open. Where both are over, a send that was under way has been told
+// of the reset, in the receive's place: io_uring shows it as a short send, if any bytes had left.
+bool Connection::WasCutOff() const {
+  if (state_ != State::kOpen || fin_sent_) return false;
+  return WasReset(fd_.Get(), bytes_received_.load(std::memory_order_relaxed), !out_.empty());
 }
 
 // Credit makes connections take turns; room is JavaScript's pace.
@@ -81,7 +96,14 @@ bool Connection::MayDeliver() {
 }
 
 void Connection::Resume() {
-  if (state_ != State::kOpen || paused_ || faulted_) return;
+  if (state_ != State::kOpen || faulted_) return;
+  if (!paused_) ResumeInput();
+  if (send_error_ != 0) [[unlikely]] {
+    SettleSendError();
+  }
+}
+
+void Connection::ResumeInput() {
   blocked_ = false;
   Feed({});
   if (state_ == State::kOpen && !blocked_ && !held_ && peer_fin_ && !end_told_) FinishInput();

@@ -6,6 +6,7 @@
 
 #include "base/tables.gen.h"
 #include "connection.h"
+#include "socket_end.h"
 
 namespace ringway {
 
@@ -134,6 +135,9 @@ void Connection::Flush() {
 
 // At most one send is in flight: two would interleave their bytes.
 void Connection::StartSend() {
+  if (send_error_ != 0) [[unlikely]] {
+    return SettleSendError();
+  }
   while (!out_.empty()) {
     iovec parts[kSendParts];
     const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), limits::send_bytes);
@@ -170,7 +174,7 @@ bool Connection::AccountBuffered() {
 // False when the connection ends with it.
 bool Connection::OnSent(int32_t result) {
   if (result < 0) {
-    Fail(IsReset(-result) ? CloseReason::kPeerReset : CloseReason::kIoError, -result, SystemCall::kWrite);
+    OnSendError(-result);
     return false;
   }
   bytes_sent_ += static_cast<uint64_t>(result);
@@ -183,6 +187,27 @@ bool Connection::OnSent(int32_t result) {
     ReportDrain();
   }
   return true;
+}
+
+// What came before the connection broke is delivered before its error, and where somebody reads the error is the
+// read's.
+void Connection::OnSendError(int error) {
+  send_error_ = error;
+  const bool is_reading = state_ == State::kOpen && receive_armed_ && !receive_stopping_;
+  // Otherwise the receive may go on for ever.
+  if (is_reading && IsHungUp(fd_.Get())) return;
+  FailSend();
+}
+
+// Once nothing more is read, or whoever reads has paused.
+void Connection::SettleSendError() {
+  const bool is_reading = receive_armed_ || ReceiveWanted() || (blocked_ && !paused_);
+  if (!is_reading) FailSend();
+}
+
+void Connection::FailSend() {
+  const int error = send_error_ == EPIPE && !peer_fin_ && WasCutOff() ? ECONNRESET : send_error_;
+  Fail(IsReset(error) ? CloseReason::kPeerReset : CloseReason::kIoError, error, SystemCall::kWrite);
 }
 
 // Nothing is in flight and the descriptor is about to be closed: the kernel takes of the queue what it takes now.

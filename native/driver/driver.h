@@ -60,7 +60,8 @@ class Driver {
   // result = 0 or a negative errno.
   virtual void Connect(UserData data, int fd, const sockaddr* address, socklen_t length) = 0;
   // Multishot: completions with has_data until !more; result 0 without data is EOF; -ENOBUFS means that the buffers ran
-  // out: start it again once some were returned (Take returns them at the next Take or EndDispatch).
+  // out: start it again once some were returned (Take returns them at the next Take or EndDispatch). The peer's reset
+  // is -ECONNRESET, unless a Send was pending: then the kernel may have told that one, and this one ends with 0.
   virtual void Receive(UserData data, int fd) = 0;
   // The same for bytes that may be kept as they lie: where the driver can, they come in blocks of kBlockBytes.
   virtual void ReceiveBlocks(UserData data, int fd) { Receive(data, fd); }
@@ -75,7 +76,8 @@ class Driver {
   // where they lie in memory that the driver uses again.
   virtual Block* Detach(const Completion& /*completion*/) { return nullptr; }
   // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
-  // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not.
+  // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not. Of a send
+  // that failed after some bytes had left only these bytes are told.
   virtual int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) = 0;
   // Multishot readiness of an eventfd or timerfd: one completion per time it turns readable; the owner reads it.
   virtual void Watch(UserData data, int fd) = 0;

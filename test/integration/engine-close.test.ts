@@ -176,6 +176,26 @@ describeEngines(
       expect(handler.ends).toBe(0);
     });
 
+    for (const hears of [false, true]) {
+      test(`a reset while a send is pending is no end, ${hears ? 'with' : 'without'} an end handler`, async () => {
+        const handler = new Recorder(hears ? { end: () => undefined } : {});
+        const options = { port: 0, framing: lengthFraming, maxBufferedBytes: 2 ** 30 };
+        const listener = await fixture.engine.listen(options, handler);
+        const peer = await fixture.peer(listener, { paused: true });
+        const connection = await handler.connection();
+        connection.send(Buffer.alloc(20_000_000));
+        await peer.written(lengthPrefixed('partial'));
+        await handler.frameAt(0);
+        peer.reset();
+        expect(await handler.closeInfo()).toMatchObject({
+          reason: 'peer-reset',
+          errorCode: 'ECONNRESET',
+          syscall: 'read',
+        });
+        expect(handler.ends).toBe(0);
+      });
+    }
+
     test('paused, nothing is read and the peer runs full; resumed, everything comes', async () => {
       const handler = new Recorder();
       const { peer, connection } = await open(handler, { idleTimeoutMs: 60, partialFrameTimeoutMs: 60 });

@@ -783,8 +783,71 @@ TEST_CASE("A reset by the peer ends the connection, at rest, while sending, whil
       peer->Reset();
       REQUIRE(bed.Until([&] { return connection.closed; }));
       CHECK(connection.reason() == (when < 2 ? CloseReason::kPeerReset : CloseReason::kClosed));
+      CHECK(connection.close.error == (when < 2 ? ECONNRESET : 0));
+      CHECK(connection.ends == 0);
       bed.peers.clear();
     }
+  });
+}
+
+// The kernel tells one operation of it, and the other one that the stream is over.
+TEST_CASE("While a send is under way a reset is no end, and what came before it is delivered") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    peer->reads = false;
+    bed.js.Send(connection, std::string(1'000'000, 'x'));
+    bed.Turns(20);
+    peer->SendFrame("partial");
+    peer->Move();
+    peer->Reset();
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.frames == std::vector<std::string>{"partial"});
+    CHECK(connection.ends == 0);
+    CHECK(connection.reason() == CloseReason::kPeerReset);
+    CHECK(connection.close.error == ECONNRESET);
+    CHECK(connection.close.call == static_cast<uint32_t>(SystemCall::kRead));
+    bed.peers.clear();
+  });
+}
+
+TEST_CASE("An end that a reset follows at once is an end, also while a send is under way") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    peer->reads = false;
+    bed.js.Send(connection, std::string(1'000'000, 'x'));
+    bed.Turns(20);
+    peer->SendFrame("whole");
+    peer->Finish();
+    peer->Move();
+    peer->Reset();
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.frames == std::vector<std::string>{"whole"});
+    CHECK(connection.ends == 1);
+    CHECK(connection.reason() == CloseReason::kPeerReset);
+    CHECK(connection.close.error == EPIPE);
+    CHECK(connection.close.call == static_cast<uint32_t>(SystemCall::kWrite));
+    bed.peers.clear();
+  });
+}
+
+TEST_CASE("Who has paused learns of a reset by its send") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    peer->reads = false;
+    bed.js.Pause(connection);
+    bed.js.Send(connection, std::string(1'000'000, 'x'));
+    bed.Turns(20);
+    peer->SendFrame("unread");
+    peer->Move();
+    peer->Reset();
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.frames.empty());
+    CHECK(connection.close.error == ECONNRESET);
+    CHECK(connection.close.call == static_cast<uint32_t>(SystemCall::kWrite));
+    bed.peers.clear();
   });
 }
 
