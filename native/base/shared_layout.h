@@ -146,8 +146,13 @@ struct CloseCommand {
   uint32_t reason;
 };
 
+struct WantDrainCommand {
+  CommandHeader header;
+  uint32_t when_empty;  // 0: at the low watermark
+};
+
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 4;
+inline constexpr uint32_t kLayoutVersion = 5;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

@@ -52,6 +52,8 @@ export class NativeConnection implements Connection {
   /** Closed by its owner before it was open: the owner has been told. */
   abandoned = false;
   waitsForDrain = false;
+  /** …not for the low watermark: until nothing is buffered. */
+  waitsForEmpty = false;
   /** The peer sent FIN. */
   peerEnded = false;
   /** `shutdown` was called: nothing more can be sent. */
@@ -182,6 +184,12 @@ export class NativeConnection implements Connection {
     if (!engine.inTurn) rings.commands.publish();
     this.#queued += headerLength + length;
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
+  }
+
+  drainWhenEmpty(): void {
+    if (this.waitsForDrain || this.waitsForEmpty) return;
+    this.waitsForEmpty = true;
+    this.#command(CommandKind.wantDrain, 1);
   }
 
   pause(): void {
@@ -356,15 +364,18 @@ export class NativeConnection implements Connection {
     if (this.#queued - this.#taken <= this.#marks.highWaterMark) return true;
     if (!this.waitsForDrain) {
       this.waitsForDrain = true;
+      this.waitsForEmpty = false;
       this.#command(CommandKind.wantDrain, 0);
     }
     return false;
   }
 
-  /** The reactor says that it was at the low watermark. True when it still is, and the owner may be told. */
+  /** The reactor says that it was at the low watermark, or empty where that was asked for. True when it still is, and the owner may be told. */
   drained(): boolean {
+    const waitedForEmpty = this.waitsForEmpty;
     this.waitsForDrain = false;
-    if (this.bufferedAmount <= this.#marks.lowWaterMark) return true;
+    this.waitsForEmpty = false;
+    if (waitedForEmpty || this.bufferedAmount <= this.#marks.lowWaterMark) return true;
     // More was queued while the event was on its way.
     this.waitsForDrain = true;
     this.#command(CommandKind.wantDrain, 0);

@@ -184,7 +184,7 @@ export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [4, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+export const LAYOUT: readonly number[] = [5, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;

@@ -181,6 +181,11 @@ class Attempts {
           clearTimeout(timer);
           this.#failed(destination, info);
         },
+        cancelled: () => {
+          clearTimeout(timer);
+          const error = connectFailure('ECANCELED', address, this.#target);
+          socket.emit('connectionAttemptFailed', address, port, family, error);
+        },
       },
     );
   }
@@ -284,12 +289,13 @@ function connected(socket: SocketMethods, transport: Transport): void {
   socket.emit('connect');
   socket.emit('ready');
   if (!socket.isPaused()) socket.read(0);
+  if (socket[kTransport] === transport && !transport.reading) transport.stopReading();
 }
 
 // --- errors
 
 /** What connect(2) answers without trying. Node then names the socket's own address, and tells of no failed attempt. */
-const AT_ONCE: readonly string[] = ['ENETUNREACH', 'EINVAL', 'EACCES', 'EADDRNOTAVAIL'];
+const AT_ONCE: readonly string[] = ['ENETUNREACH', 'EINVAL', 'EACCES', 'EADDRNOTAVAIL', 'EALREADY', 'EISCONN'];
 
 function isAtOnce({ errorCode }: CloseInfo): boolean {
   return errorCode !== undefined && AT_ONCE.includes(errorCode);
@@ -299,7 +305,13 @@ function connectError(info: CloseInfo, address: string, target: ConnectTarget): 
   const code = info.errorCode ?? 'ECONNABORTED';
   if (info.syscall !== 'bind') return connectFailure(code, address, target);
   const { localAddress, localPort } = target;
-  return addressError(code, 'bind', localAddress ?? (isIP(address) === 6 ? '::' : '0.0.0.0'), localPort);
+  // libuv sees of itself that an address is not of the destination's family.
+  return addressError(
+    code === 'EAFNOSUPPORT' ? 'EINVAL' : code,
+    'bind',
+    localAddress ?? (isIP(address) === 6 ? '::' : '0.0.0.0'),
+    localPort,
+  );
 }
 
 function connectFailure(code: string, address: string, { port, localAddress, localPort }: ConnectTarget): AddressError {

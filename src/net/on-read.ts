@@ -4,6 +4,14 @@ import { isUint8Array } from 'node:util/types';
 type NextBuffer = () => Uint8Array;
 type OnReadCallback = (bytes: number, buffer: Uint8Array) => unknown;
 
+/** What the chunks come from. */
+export interface OnReadSource {
+  /** False: no more, by `pause` or `destroy` in the callback. */
+  readonly reading: boolean;
+  /** What a callback that threw has not seen: it comes by itself. */
+  putBack(rest: Buffer): void;
+}
+
 export class OnRead {
   #buffer: Uint8Array | undefined;
   readonly #nextBuffer: NextBuffer | undefined;
@@ -28,8 +36,8 @@ export class OnRead {
     if (this.#nextBuffer !== undefined) this.#takeNext();
   }
 
-  /** Answers what is left of the chunk, perhaps nothing, when the callback asked for no more. */
-  push(chunk: Buffer): Buffer | true {
+  /** Answers what is left of the chunk, perhaps nothing, when the callback asked for no more or ended the reading. */
+  push(chunk: Buffer, source: OnReadSource): Buffer | true {
     let at = 0;
     while (at < chunk.length) {
       const buffer = this.#buffer;
@@ -37,11 +45,22 @@ export class OnRead {
       const count = Math.min(buffer.length, chunk.length - at);
       buffer.set(chunk.subarray(at, at + count));
       at += count;
-      const more = this.#callback(count, buffer) !== false;
+      const more = this.#call(count, buffer, chunk.subarray(at), source);
       if (this.#nextBuffer !== undefined) this.#takeNext();
-      if (!more) return chunk.subarray(at);
+      if (!more || !source.reading) return chunk.subarray(at);
     }
     return true;
+  }
+
+  #call(count: number, buffer: Uint8Array, rest: Buffer, source: OnReadSource): boolean {
+    let returned = false;
+    try {
+      const more = this.#callback(count, buffer) !== false;
+      returned = true;
+      return more;
+    } finally {
+      if (!returned) source.putBack(rest);
+    }
   }
 
   #takeNext(): void {

@@ -12,10 +12,10 @@ const events: TransportEvents<SocketMethods> = {
     attempt?.opened();
   },
 
-  data(socket, chunk) {
+  data(socket, chunk, transport) {
     const onRead = socket[kOnRead];
     if (socket.destroyed) return false;
-    return onRead === undefined ? socket.push(chunk) : onRead.push(chunk);
+    return onRead === undefined ? socket.push(chunk) : onRead.push(chunk, transport);
   },
 
   active(socket) {

@@ -3,6 +3,7 @@
  *
  * A function and not a class, because Node's may be called without `new` and inherited from by `Socket.call(this)`.
  */
+import { AsyncResource } from 'node:async_hooks';
 import { Duplex, type DuplexOptions } from 'node:stream';
 import type { Connection } from '../engine/engine.js';
 import { type SocketName, localName, remoteName } from './address.js';
@@ -49,8 +50,10 @@ export interface SocketServer {
 /** What Node's documentation names, and what only its own servers give. */
 export interface SocketOptions extends DuplexOptions {
   fd?: number;
-  /** Ours: one that was accepted. */
+  /** Ours: one that is open, or will be. */
   connection?: Connection;
+  /** Ours: nobody asked for it, so that its events belong to no store of an `AsyncLocalStorage`. */
+  isAccepted?: boolean;
   handle?: unknown;
   onread?: unknown;
   noDelay?: boolean;
@@ -154,6 +157,7 @@ export class SocketMethods extends Duplex {
     if (transport === undefined) return;
     transport.write(typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk, done);
     if (transport.isWriting) this[kLastWriteQueueSize] = transport.writeQueueSize;
+    if (!transport.reading) transport.holdLoop();
   }
 
   override _writev(chunks: Encoded[], done: Done): void {
@@ -168,6 +172,7 @@ export class SocketMethods extends Duplex {
     });
     transport.writeAll(parts, done);
     if (transport.isWriting) this[kLastWriteQueueSize] = transport.writeQueueSize;
+    if (!transport.reading) transport.holdLoop();
   }
 
   override _final(done: Done): void {
@@ -217,7 +222,11 @@ export class SocketMethods extends Duplex {
       this[kBytesRead] = transport.bytesRead;
       this[kBytesWritten] = transport.bytesWritten;
       const hadError = Boolean(error);
-      const closed = () => this.emit('close', hadError);
+      const { attempt } = transport;
+      const closed = () => {
+        attempt?.cancelled?.();
+        this.emit('close', hadError);
+      };
       if (this[kIsReset]) {
         this[kIsReset] = false;
         transport.reset(closed);
@@ -493,6 +502,13 @@ function resolveOptions(given: SocketOptions | number | undefined): SocketOption
   return options;
 }
 
+/** Where no store is. */
+const OUTSIDE = new AsyncResource('TCPSERVERWRAP');
+
+function transportOf(socket: SocketMethods, connection: Connection): Transport {
+  return new Transport(socket, socketEvents, connection.remoteFamily === 'unix', connection);
+}
+
 function construct(socket: SocketMethods, options: SocketOptions): void {
   socket.connecting = false;
   socket._hadError = false;
@@ -515,7 +531,9 @@ function construct(socket: SocketMethods, options: SocketOptions): void {
   socket[kBlockList] = options.blockList;
   const { connection } = options;
   if (connection !== undefined) {
-    socket[kTransport] = new Transport(socket, socketEvents, connection.remoteFamily === 'unix', connection);
+    socket[kTransport] = options.isAccepted
+      ? OUTSIDE.runInAsyncScope(transportOf, undefined, socket, connection)
+      : transportOf(socket, connection);
   }
   socket.on('end', onEnd);
   socket._sockname = null;
@@ -530,13 +548,11 @@ function construct(socket: SocketMethods, options: SocketOptions): void {
   (socket as unknown as DuplexInside)._undestroy();
   if (socket[kTransport] === null) return;
   socket[kOnRead]?.begin();
-  if (options.readable === false) return;
-  if (options.pauseOnCreate) {
-    (socket as { readableFlowing: boolean | null }).readableFlowing = false;
-    socket[kTransport].stopReading();
-  } else if (!options.manualStart) {
-    socket.read(0);
+  if (options.readable !== false) {
+    if (options.pauseOnCreate) (socket as { readableFlowing: boolean | null }).readableFlowing = false;
+    else if (!options.manualStart) socket.read(0);
   }
+  if (!socket[kTransport].reading) socket[kTransport].stopReading();
 }
 
 interface SocketFunction {

@@ -13,6 +13,8 @@ const PIECE_BYTES = 1024 * 1024;
 export interface Attempt {
   opened(): void;
   failed(info: CloseInfo): void;
+  /** The socket was destroyed meanwhile; told before its `'close'`. */
+  cancelled?(): void;
 }
 
 /** The socket, as its transport sees it. */
@@ -23,8 +25,8 @@ export interface TransportOwner {
 /** What a transport tells its socket; each call runs in the socket's scope. */
 export interface TransportEvents<Owner extends TransportOwner> {
   opened(owner: Owner, transport: Transport): void;
-  /** False, or what is left of the chunk: no more for now. */
-  data(owner: Owner, chunk: Buffer): boolean | Buffer;
+  /** False, or what is left of the chunk: no more for now. Where it throws, `putBack` says what is left. */
+  data(owner: Owner, chunk: Buffer, transport: Transport): boolean | Buffer;
   /** Anything happened: for the socket's timeout. */
   active(owner: Owner): void;
   ended(owner: Owner): void;
@@ -52,9 +54,14 @@ export class Transport extends AsyncResource implements Scope {
   #paused = false;
   readonly #owner: TransportOwner;
   readonly #events: TransportEvents<TransportOwner>;
-  /** What arrived after the socket asked for no more. */
+  /** What arrived after the socket asked for no more, or behind a listener that threw. */
   #held: Buffer[] | undefined = undefined;
   #heldEnd = false;
+  /** `#deliver` comes again by itself. */
+  #delivers = false;
+  #ended = false;
+  /** The kernel takes one more connect(2) on a socket that was connected by one. */
+  #mayConnectAgain = false;
   #write: PendingWrite | undefined = undefined;
   #finish: ((error?: Error | null) => void) | undefined = undefined;
   #referenced = true;
@@ -75,7 +82,12 @@ export class Transport extends AsyncResource implements Scope {
 
   /** A failure arrives as `failed`, never in this call. */
   connect(engine: Engine, inbox: Inbox, options: ConnectOptions, attempt: Attempt): void {
+    if (this.connection !== undefined) {
+      this.#connectAgain(attempt);
+      return;
+    }
     this.attempt = attempt;
+    this.#mayConnectAgain = !this.isPipe;
     let connection: Connection;
     try {
       connection = engine.connect(options, inbox);
@@ -89,6 +101,19 @@ export class Transport extends AsyncResource implements Scope {
     connection.context = this;
     this.connection = connection;
     if (!this.#referenced) connection.unref();
+  }
+
+  /** What connect(2) answers where a connection is, or is on its way: a failure arrives in this call. */
+  #connectAgain(attempt: Attempt): void {
+    const isConnecting = this.attempt !== undefined && !this.isPipe;
+    if (isConnecting || !this.#mayConnectAgain) {
+      const errorCode = isConnecting ? 'EALREADY' : 'EISCONN';
+      attempt.failed({ reason: 'connect-failed', message: '', errorCode, bytesHandedToKernel: 0 });
+      return;
+    }
+    this.#mayConnectAgain = false;
+    this.attempt = attempt;
+    setImmediate(() => this.take(OPENED));
   }
 
   /** The attempt is given up; another `connect` may follow. */
@@ -112,12 +137,32 @@ export class Transport extends AsyncResource implements Scope {
 
   ref(): void {
     this.#referenced = true;
-    this.connection?.ref();
+    this.holdLoop();
   }
 
   unref(): void {
     this.#referenced = false;
-    this.connection?.unref();
+    this.holdLoop();
+  }
+
+  /**
+   * A handle of Node's keeps the process alive only while it reads, writes or connects. To be called when any of these may
+   * have begun or ended.
+   */
+  holdLoop(): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    const isReading = this.reading && !this.#ended;
+    const holds = isReading || this.isWriting || this.attempt !== undefined || this.#finish !== undefined;
+    if (this.#referenced && (holds || this.#hasUnsent(connection))) connection.ref();
+    else connection.unref();
+  }
+
+  /** Bytes of writes that were called done are still with the engine: it will say when they are gone. */
+  #hasUnsent(connection: Connection): boolean {
+    if (connection.bufferedAmount === 0) return false;
+    connection.drainWhenEmpty?.();
+    return true;
   }
 
   hasRef(): boolean {
@@ -129,37 +174,71 @@ export class Transport extends AsyncResource implements Scope {
   startReading(): void {
     if (this.reading) return;
     this.reading = true;
-    while (this.#held !== undefined) {
+    this.holdLoop();
+    this.#deliver();
+  }
+
+  /** Also before anybody read: without it the engine reads on, for a reader that may never come. */
+  stopReading(): void {
+    this.reading = false;
+    if (!this.#paused) {
+      this.#paused = true;
+      this.connection?.pause();
+    }
+    this.holdLoop();
+  }
+
+  /** What was held, then on with reading. */
+  #deliver(): void {
+    while (this.reading && this.#held !== undefined) {
       const chunk = this.#held.shift();
       if (this.#held.length === 0) this.#held = undefined;
-      if (chunk !== undefined) this.#push(chunk);
-      if (!this.reading) return;
+      if (chunk !== undefined) this.#pushHeld(chunk);
     }
+    if (!this.reading) return;
     if (this.#heldEnd) {
       this.#heldEnd = false;
-      this.#events.ended(this.#owner);
+      this.#tellEnd();
     } else if (this.#paused) {
       this.#paused = false;
       this.connection?.resume();
     }
   }
 
-  stopReading(): void {
-    this.reading = false;
-    if (this.#paused) return;
-    this.#paused = true;
-    this.connection?.pause();
+  /** A listener that throws leaves `#deliver`; what it had still to do is done all the same. */
+  #pushHeld(chunk: Buffer): void {
+    let returned = false;
+    try {
+      this.#push(chunk);
+      returned = true;
+    } finally {
+      if (!returned && this.reading) this.#deliverSoon();
+    }
+  }
+
+  #deliverSoon(): void {
+    if (this.#delivers) return;
+    this.#delivers = true;
+    setImmediate(() => {
+      this.#delivers = false;
+      this.runInAsyncScope(this.#deliver, this);
+    });
   }
 
   #push(chunk: Buffer): void {
     this.bytesRead += chunk.length;
-    const answer = this.#events.data(this.#owner, chunk);
+    const answer = this.#events.data(this.#owner, chunk, this);
     if (answer === true) return;
-    if (answer !== false && answer.length > 0 && !this.isClosed) {
-      this.bytesRead -= answer.length;
-      this.#held = [answer, ...(this.#held ?? [])];
-    }
+    if (answer !== false) this.putBack(answer);
     this.stopReading();
+  }
+
+  /** The rest of a chunk that is being pushed: it comes first when reading goes on. */
+  putBack(rest: Buffer): void {
+    if (rest.length === 0 || this.isClosed) return;
+    this.bytesRead -= rest.length;
+    this.#held = [rest, ...(this.#held ?? [])];
+    if (this.reading) this.#deliverSoon();
   }
 
   // What Node's own modules call on a socket's `_handle`: `http.Server` stops and starts the reading of bodies so, and says
@@ -237,6 +316,7 @@ export class Transport extends AsyncResource implements Scope {
   shutdown(done: (error?: Error | null) => void): void {
     this.#finish = done;
     this.connection?.shutdown();
+    this.holdLoop();
   }
 
   // --- the end
@@ -283,7 +363,7 @@ export class Transport extends AsyncResource implements Scope {
   #take(notice: Notice): void {
     const owner = this.#owner;
     if (Buffer.isBuffer(notice)) this.#takeChunk(notice);
-    else if (notice === DRAINED) this.#drained();
+    else if (notice === DRAINED) this.#takeDrain();
     else if (notice === ENDED) this.#takeEnd();
     else if (notice === FINISHED) this.#takeFinish();
     else if (notice === OPENED) this.#events.opened(owner, this);
@@ -292,7 +372,7 @@ export class Transport extends AsyncResource implements Scope {
 
   #takeChunk(chunk: Buffer): void {
     this.#events.active(this.#owner);
-    if (this.reading) {
+    if (this.reading && this.#held === undefined) {
       this.#push(chunk);
     } else {
       this.#held ??= [];
@@ -302,8 +382,19 @@ export class Transport extends AsyncResource implements Scope {
 
   #takeEnd(): void {
     this.#events.active(this.#owner);
-    if (this.reading) this.#events.ended(this.#owner);
+    if (this.reading && this.#held === undefined) this.#tellEnd();
     else this.#heldEnd = true;
+  }
+
+  #tellEnd(): void {
+    this.#ended = true;
+    this.holdLoop();
+    this.#events.ended(this.#owner);
+  }
+
+  #takeDrain(): void {
+    this.#drained();
+    if (!this.isClosed) this.holdLoop();
   }
 
   #takeClose(info: CloseInfo): void {
@@ -316,6 +407,7 @@ export class Transport extends AsyncResource implements Scope {
   #takeFinish(): void {
     const finish = this.#finish;
     this.#finish = undefined;
+    this.holdLoop();
     finish?.(null);
   }
 }

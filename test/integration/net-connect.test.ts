@@ -106,6 +106,68 @@ describeNets('net: connect', ({ same, own }) => {
     world.log('client', 'tried', client.autoSelectFamilyAttemptedAddresses);
   });
 
+  // Where the kernel made the socket listen to is not known here before it is open: docs/net.md.
+  const withoutLocal = (error: unknown) => String(error).replace(/ - Local .*/, '');
+
+  same('connecting while it connects', async (world) => {
+    const { port } = await world.listen();
+    const client = world.net.connect(port, '127.0.0.1');
+    world.cleanUp(() => client.destroy());
+    client.on('error', (error: NodeJS.ErrnoException) => {
+      world.log('client', 'error', withoutLocal(error), error.code, error.syscall);
+    });
+    client.on('connect', () => world.log('client', 'connect'));
+    client.connect(port, '127.0.0.1');
+    world.log('client', 'close', ...(await once(client, 'close')));
+  });
+
+  same('connecting while it is open: once', async (world) => {
+    const { server, port } = await world.listen({}, (peer) => peer.write('from the only peer'));
+    const client = world.connect(port);
+    await once(client, 'data');
+    world.log('client', 'again', client.connect(port, '127.0.0.1') === client, client.connecting);
+    await once(client, 'ready');
+    world.log('server', 'connections', (server as unknown as { _connections: number })._connections);
+    client.end('still the same');
+    await world.allClosed();
+  });
+
+  same('connecting while it is open: twice, or accepted', async (world) => {
+    const { server, port } = await world.listen();
+    const client = world.net.connect(port, '127.0.0.1');
+    world.cleanUp(() => client.destroy());
+    const failed = (actor: string) => (error: NodeJS.ErrnoException) => {
+      world.log(actor, 'error', withoutLocal(error), error.code, error.syscall);
+    };
+    client.on('error', failed('client'));
+    const [peer] = (await once(server, 'connection')) as [import('node:net').Socket];
+    peer.removeAllListeners('error');
+    peer.on('error', failed('accepted'));
+    if (client.connecting) await once(client, 'connect');
+    client.connect(port, '127.0.0.1');
+    await once(client, 'connect');
+    client.connect(port, '127.0.0.1');
+    world.log('client', 'close', ...(await once(client, 'close')));
+    if (peer.destroyed) return;
+    peer.connect(port, '127.0.0.1');
+  });
+
+  same('destroyed while it tries the first of several addresses', async (world) => {
+    const { port } = await world.listen();
+    const found = [{ address: '192.0.2.1', family: 4 }, v4];
+    const client = world.connect(port, { host: 'some.name', lookup: lookup(found) });
+    await once(client, 'connectionAttempt');
+    client.destroy();
+    await once(client, 'close');
+  });
+
+  same('from an address of the other family', async (world) => {
+    const { port } = await world.listen();
+    world.watch('v6 to v4', world.net.connect({ port, host: '127.0.0.1', localAddress: '::1' }));
+    world.watch('v4 to v6', world.net.connect({ port, host: '::1', localAddress: '127.0.0.1' }));
+    await world.allClosed();
+  });
+
   same('localhost by its name', async (world) => {
     const { port } = await world.listen({}, (peer) => peer.end('found'));
     const client = world.connect(port, { host: 'localhost', family: 4 });

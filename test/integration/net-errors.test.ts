@@ -1,30 +1,9 @@
 // What goes wrong and nobody listens for: the process ends as with Node. And listeners that throw: others are still served.
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-
-const built = fileURLToPath(new URL('../../dist/net/index.js', import.meta.url));
-
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function run(module: string, engine: string, program: string): Promise<Ended> {
-  const source = `import * as net from ${JSON.stringify(module)};\n${program}`;
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      ['--input-type=module', '-e', source],
-      { env: { ...process.env, RINGWAY_ENGINE: engine }, timeout: 20_000 },
-      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
-    );
-  });
-}
+import { builtNet as built, runNetProgram as run } from '../support/net-programs.js';
 
 /** Without what depends on where the code lies; and the mark under the line stands at `new Error`, not at `throw`. */
 function shape(stderr: string): string[] {
@@ -89,6 +68,37 @@ const PROGRAMS: Record<string, string> = {
     const server = net.createServer((peer) => peer.unref()).unref();
     server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1', function () { this.unref(); console.log('open'); }));
     setTimeout(() => {}, 50);`,
+  'a data listener throws over what was held back: the rest follows, and the end': `
+    process.on('uncaughtException', (error) => console.log('uncaught', error.message));
+    let bytes = 0;
+    const server = net.createServer({ pauseOnConnect: true }, (peer) => {
+      peer.on('data', (chunk) => {
+        bytes += chunk.length;
+        if (bytes === chunk.length) throw new Error('over the first');
+      });
+      peer.on('end', () => { console.log('end', bytes); server.close(); });
+      setTimeout(() => peer.resume(), 100);
+    });
+    server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1').end(Buffer.alloc(200_000)));`,
+  'an onread callback throws: the next bytes follow, and the end': `
+    process.on('uncaughtException', (error) => console.log('uncaught', error.message));
+    const server = net.createServer((peer) => peer.end('abcdefghij'));
+    server.listen(0, '127.0.0.1', () => {
+      const callback = (count, buffer) => { throw new Error('over ' + buffer.toString('utf8', 0, count)); };
+      const client = net.connect({ port: server.address().port, onread: { buffer: Buffer.alloc(4), callback } });
+      client.on('end', () => { console.log('end', client.bytesRead); server.close(); });
+    });`,
+  'AsyncLocalStorage: what a server accepts belongs to no store': `
+    import { AsyncLocalStorage } from 'node:async_hooks';
+    const storage = new AsyncLocalStorage();
+    const server = net.createServer((peer) => {
+      console.log('connection', storage.getStore());
+      peer.on('data', () => console.log('data', storage.getStore()));
+      peer.on('close', () => { console.log('close', storage.getStore()); server.close(); });
+    });
+    storage.run('of listen', () => server.listen(0, '127.0.0.1', () => {
+      net.connect(server.address().port, '127.0.0.1').end('x').resume();
+    }));`,
   'AsyncLocalStorage follows a socket': `
     import { AsyncLocalStorage } from 'node:async_hooks';
     const storage = new AsyncLocalStorage();
