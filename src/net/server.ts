@@ -24,6 +24,10 @@ import { checkNumber, checkSignal } from './validate.js';
 const socketChannel = channel('net.server.socket');
 const listenChannel = tracingChannel('net.server.listen');
 const DEFAULT_BACKLOG = 511;
+/** listen(2) takes a negative one for as many as the system allows. */
+const LARGEST_BACKLOG = 65_535;
+/** Until Node 21 a limit of 0 was none. */
+const NOBODY_AT_ZERO = Number.parseInt(process.versions.node, 10) >= 21;
 
 export interface ServerOptions {
   allowHalfOpen?: boolean;
@@ -178,6 +182,7 @@ export class ServerMethods extends EventEmitter {
 // --- listening
 
 function listenNow(server: ServerMethods, target: ListenTarget): void {
+  if (target.path !== undefined) server._pipeName = target.path;
   try {
     server._handle = new ListenHandle(
       (inbox) => listenOn(target, inbox),
@@ -191,7 +196,6 @@ function listenNow(server: ServerMethods, target: ListenTarget): void {
     process.nextTick(() => server.emit('error', failure));
     return;
   }
-  server._pipeName = target.path;
   if (target.readableAll || target.writableAll) openToAll(target);
   if (listenChannel.asyncEnd.hasSubscribers) listenChannel.asyncEnd.publish({ server } as never);
   const { host, port, path } = target;
@@ -208,7 +212,7 @@ function listenOn(target: ListenTarget, inbox: Inbox): Listener {
   const engine = netEngine();
   const options = {
     ...SOCKET_OPTIONS,
-    backlog: backlog || DEFAULT_BACKLOG,
+    backlog: (backlog < 0 ? LARGEST_BACKLOG : Math.trunc(backlog)) || DEFAULT_BACKLOG,
     maxConnections: 0,
     maxConnectionsPerIp: 0,
     reusePort,
@@ -265,12 +269,14 @@ function closeOnAbort(server: ServerMethods, { signal }: Options): void {
 
 function accept(server: ServerMethods, connection: Connection): void {
   if (isFull(server) || isRefused(server, connection)) {
-    server.emit('drop', dropDataOf(connection));
+    if (connection.remoteFamily === 'unix') server.emit('drop');
+    else server.emit('drop', dropDataOf(connection));
     connection.destroy();
     return;
   }
   const socket = new Socket({
     connection,
+    isAccepted: true,
     allowHalfOpen: server.allowHalfOpen,
     pauseOnCreate: server.pauseOnConnect,
     readable: true,
@@ -288,15 +294,15 @@ function accept(server: ServerMethods, connection: Connection): void {
 }
 
 function isFull({ maxConnections, _connections }: ServerMethods): boolean {
-  return Boolean(maxConnections) && _connections >= (maxConnections as number);
+  if (maxConnections == null || (maxConnections === 0 && !NOBODY_AT_ZERO)) return false;
+  return _connections >= maxConnections;
 }
 
 function isRefused({ blockList }: ServerMethods, { remoteAddress, remoteFamily }: Connection): boolean {
   return remoteFamily !== 'unix' && isBlocked(blockList, remoteAddress, remoteFamily);
 }
 
-function dropDataOf(connection: Connection): Record<string, unknown> | undefined {
-  if (connection.remoteFamily === 'unix') return undefined;
+function dropDataOf(connection: Connection): Record<string, unknown> {
   const local = localName(connection);
   const remote = remoteName(connection);
   return Object.assign(Object.create(null), {

@@ -208,6 +208,43 @@ describeNets('net: server', ({ same, own }) => {
     await world.allClosed();
   });
 
+  same('maxConnections of 0', async (world) => {
+    const { server: one, port } = await world.listen({}, (peer) => peer.end());
+    one.maxConnections = 0;
+    world.watchServer('server', one);
+    world.connect(port).end();
+    await world.allClosed();
+  });
+
+  same('maxConnections on a unix socket: there is nothing to say of it', async (world) => {
+    const path = join(folder(world), 'socket');
+    const one = server(world);
+    one.maxConnections = 1;
+    one.on('drop', (...args) => world.log('server', 'arguments', args.length));
+    one.listen(path);
+    await once(one, 'listening');
+    const first = world.watch('first', world.net.connect(path));
+    await once(one, 'connection');
+    const second = world.watch('second', world.net.connect(path));
+    await once(second, 'close');
+    first.destroy();
+    await world.allClosed();
+  });
+
+  same('address after a path that could not be listened on', async (world) => {
+    const one = server(world);
+    one.listen('/nonexistent/socket');
+    world.log('server', 'address', one.address(), one.listening);
+    await once(one, 'error');
+    world.log('server', 'address', one.address(), one.listening);
+  });
+
+  same('a backlog below 0', async (world) => {
+    const one = server(world);
+    one.listen({ port: 0, host: '127.0.0.1', backlog: -5 });
+    await Promise.race([once(one, 'listening'), once(one, 'error')]);
+  });
+
   same('getConnections counts', async (world) => {
     const { server: one, port } = await world.listen();
     const count = () =>
