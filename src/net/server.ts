@@ -7,6 +7,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { channel, tracingChannel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
 import { chmodSync, statSync } from 'node:fs';
+import { Server as NodeServer } from 'node:net';
 import { getDefaultHighWaterMark } from 'node:stream';
 import { promisify } from 'node:util';
 import type { Connection, Listener, ListenOptions as EngineListenOptions } from '../engine/engine.js';
@@ -16,6 +17,7 @@ import { isBlocked } from './block-list.js';
 import { netEngine, SOCKET_OPTIONS } from './engine.js';
 import { invalidType, listenError, nodeError } from './errors.js';
 import { Inbox, type Notice, type Scope } from './inbox.js';
+import { likeNode } from './like-node.js';
 import { type ListenTarget, listenTarget } from './listen-arguments.js';
 import { resolveHost } from './resolve-host.js';
 import { Socket } from './socket.js';
@@ -352,7 +354,7 @@ interface ServerFunction {
 }
 
 export const Server = function (this: unknown, options?: unknown, connectionListener?: unknown): unknown {
-  if (!(this instanceof Server)) return new Server(options, connectionListener);
+  if (!(this instanceof ServerMethods)) return new Server(options, connectionListener);
   construct(this, options, connectionListener);
   return this;
 } as unknown as ServerFunction;
@@ -360,3 +362,4 @@ Object.defineProperty(Server, 'prototype', { value: ServerMethods.prototype, wri
 Object.defineProperty(ServerMethods.prototype, 'constructor', { value: Server, writable: true, configurable: true });
 Object.defineProperty(Server, 'name', { value: 'Server', configurable: true });
 Object.setPrototypeOf(Server, EventEmitter);
+likeNode(Server, ServerMethods.prototype, NodeServer, []);

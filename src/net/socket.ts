@@ -4,6 +4,7 @@
  * A function and not a class, because Node's may be called without `new` and inherited from by `Socket.call(this)`.
  */
 import { AsyncResource } from 'node:async_hooks';
+import { Socket as NodeSocket } from 'node:net';
 import { Duplex, type DuplexOptions } from 'node:stream';
 import type { Connection } from '../engine/engine.js';
 import { type SocketName, localName, remoteName } from './address.js';
@@ -24,6 +25,7 @@ import {
   kTimer,
   kTransport,
 } from './fields.js';
+import { likeNode } from './like-node.js';
 import { OnRead } from './on-read.js';
 import { socketEvents } from './socket-events.js';
 import { Transport } from './transport.js';
@@ -562,7 +564,7 @@ interface SocketFunction {
 }
 
 export const Socket = function (this: unknown, given?: SocketOptions | number): unknown {
-  if (!(this instanceof Socket)) return new Socket(given);
+  if (!(this instanceof SocketMethods)) return new Socket(given);
   const options = resolveOptions(given);
   if (options.fd !== undefined) options.connection = adoptDescriptor(options.fd);
   const isForeign = options.connection === undefined && (options.fd !== undefined || Boolean(options.handle));
@@ -574,3 +576,10 @@ Object.defineProperty(Socket, 'prototype', { value: SocketMethods.prototype, wri
 Object.defineProperty(SocketMethods.prototype, 'constructor', { value: Socket, writable: true, configurable: true });
 Object.defineProperty(Socket, 'name', { value: 'Socket', configurable: true });
 Object.setPrototypeOf(Socket, Duplex);
+likeNode(Socket, SocketMethods.prototype, NodeSocket, [
+  '_connecting',
+  'pending',
+  'readyState',
+  'bufferSize',
+  '_handle',
+]);

@@ -281,6 +281,34 @@ describeNets('net: arguments', ({ same }) => {
     );
   });
 
+  same('what libraries look for in a socket', (world) => {
+    const socket = new world.net.Socket();
+    for (const name of ['server', '_server', '_handle', '_parent', '_host', '_sockname', '_pendingData']) {
+      world.log('socket', name, name in socket, (socket as unknown as Record<string, unknown>)[name]);
+    }
+  });
+
+  same('which members a loop over them shows', (world) => {
+    const { Socket, Server } = world.net;
+    const socket = [
+      'address',
+      'bytesRead',
+      'connect',
+      'localPort',
+      'pause',
+      'ref',
+      'setTimeout',
+      '_destroy',
+      '_unrefTimer',
+    ];
+    for (const name of [...socket, 'constructor', '_connecting', 'pending', 'readyState', 'bufferSize', '_handle']) {
+      world.log('socket', name, Object.prototype.propertyIsEnumerable.call(Socket.prototype, name));
+    }
+    for (const name of ['listen', 'listening', 'address', 'close', 'ref', '_emitCloseIfDrained', 'constructor']) {
+      world.log('server', name, Object.prototype.propertyIsEnumerable.call(Server.prototype, name));
+    }
+  });
+
   same('the members of the module', (world) => {
     // A module's names cannot depend on Node's version: what this one has not is undefined.
     const names = (net: Net) =>

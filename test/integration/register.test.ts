@@ -38,6 +38,27 @@ describeEngines('ringway/register', (driver) => {
     }
   });
 
+  test("sockets and servers of Node's own modules are instances of what the program has", () => {
+    const source = `
+      const net = require('net');
+      const http = require('http');
+      const tls = require('tls');
+      const web = http.createServer((request, response) => {
+        console.log(request.socket instanceof net.Socket, web instanceof net.Server, web instanceof net.Socket);
+        console.log(tls.createServer() instanceof net.Server, new tls.TLSSocket(null) instanceof net.Socket);
+        class Mine extends net.Socket {}
+        console.log(request.socket instanceof Mine, new Mine() instanceof Mine, {} instanceof net.Socket);
+        response.end();
+      }).listen(0, '127.0.0.1', () => {
+        http.get({ port: web.address().port, agent: false }, (answer) => answer.resume().on('end', () => web.close()));
+      });`;
+    const { status, stdout } = spawnSync(process.execPath, ['--import', REGISTER, '-e', source], {
+      encoding: 'utf8',
+      env,
+    });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: 'true true false\ntrue true\nfalse true false\n' });
+  });
+
   test('the engine runs under it: its own modules have the real net', () => {
     const source = `
       const net = require('net');
