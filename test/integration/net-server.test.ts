@@ -1,4 +1,5 @@
 // Servers: listening in every form, refusing, counting, closing.
+import { channel, tracingChannel } from 'node:diagnostics_channel';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -243,6 +244,36 @@ describeNets('net: server', ({ same, own }) => {
     const one = server(world);
     one.listen({ port: 0, host: '127.0.0.1', backlog: -5 });
     await Promise.race([once(one, 'listening'), once(one, 'error')]);
+  });
+
+  same('diagnostics channels tell of sockets and of listening', async (world) => {
+    const listening = tracingChannel('net.server.listen');
+    const channels = [channel('net.server.socket'), channel('net.client.socket')];
+    for (const one of [...channels, listening.asyncStart, listening.asyncEnd, listening.error]) {
+      const hear = (message: unknown) => world.log('channels', one.name, Object.keys(message as object));
+      one.subscribe(hear);
+      world.cleanUp(() => one.unsubscribe(hear));
+    }
+    const one = server(world);
+    one.listen(0, '127.0.0.1');
+    await once(one, 'listening');
+    const { port } = one.address() as AddressInfo;
+    const client = world.connect(port);
+    await Promise.all([once(one, 'connection'), once(client, 'ready')]);
+    const other = server(world);
+    other.listen(port, '127.0.0.1');
+    await once(other, 'error');
+    client.destroy();
+  });
+
+  own('reusePort: two servers of one port', async (world) => {
+    const options = { host: '127.0.0.1', reusePort: true };
+    const one = server(world);
+    one.listen({ ...options, port: 0 });
+    await once(one, 'listening');
+    const other = server(world);
+    other.listen({ ...options, port: (one.address() as AddressInfo).port });
+    await once(other, 'listening');
   });
 
   same('getConnections counts', async (world) => {
