@@ -21,6 +21,8 @@ export type ErrorCode =
   | 'ERR_UNSUPPORTED'
   | 'ERR_FRAME_TOO_LONG'
   | 'ERR_INVALID_FRAME'
+  | 'ERR_INVALID_BYTES'
+  | 'ERR_OUT_OF_RANGE'
   | 'ERR_SERVER_LISTENING'
   | 'ERR_SERVER_CLOSED'
   | 'ERR_CONNECTION_FAILED';
@@ -52,6 +54,10 @@ export const ERRORS = {
   ERR_FRAME_TOO_LONG: { message: 'a frame of %s bytes cannot be sent: %s' },
   ERR_INVALID_FRAME: { message: 'the frame cannot be sent: %s' },
 
+  // Arguments of a wrong kind: a `TypeError` and a `RangeError` (`argumentError`), as everywhere in Node.
+  ERR_INVALID_BYTES: { message: '%s is %s: %s' },
+  ERR_OUT_OF_RANGE: { message: '%s is out of range: %s' },
+
   // Frame server and connections.
   ERR_SERVER_LISTENING: { message: 'the server is already listening' },
   ERR_SERVER_CLOSED: { message: 'the server is closed' },
@@ -64,7 +70,10 @@ export const ERRORS = {
 /** The code of a `StatusError`: the name of its status, `STATUS_<number>` where the table has none. */
 export type StatusCode = StatusName | `STATUS_${number}`;
 
-/** Every error that this package throws or hands to a callback, except what the system says (`EADDRINUSE`, …). */
+/**
+ * Every error that this package throws or hands to a callback, except what the system says (`EADDRINUSE`, …) and the `TypeError` or
+ * `RangeError` for an argument of a wrong kind.
+ */
 export class RingwayError extends Error {
   /** The class. */
   override readonly name: string = 'RingwayError';
@@ -95,14 +104,28 @@ export class RingwayError extends Error {
   }
 }
 
+/** An argument that nothing can be done with: of JavaScript's own classes, with its `code` of the table. */
+export function argumentError(code: 'ERR_INVALID_BYTES' | 'ERR_OUT_OF_RANGE', parts: readonly unknown[]): Error {
+  const Class = code === 'ERR_INVALID_BYTES' ? TypeError : RangeError;
+  return Object.assign(new Class(format(ERRORS[code].message, parts)), { code });
+}
+
 /** A value as an error message shows it: short, and strings recognisable as such. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}…'` : `'${value}'`;
   if (typeof value === 'bigint') return `${value}n`;
   if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (typeof value === 'function') return 'a function';
-  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'object' && value !== null) return kindOf(value);
   return String(value);
+}
+
+/** Memory in another dress than a Uint8Array is named: it is easily taken for one. */
+function kindOf(value: object): string {
+  if (Array.isArray(value)) return 'an array';
+  if (!ArrayBuffer.isView(value) && !(value instanceof ArrayBuffer)) return 'an object';
+  const name = Object.prototype.toString.call(value).slice('[object '.length, -1);
+  return /^[AI]/.test(name) ? `an ${name}` : `a ${name}`;
 }
 
 function format(template: string, parts: readonly unknown[]): string {

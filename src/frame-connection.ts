@@ -1,4 +1,5 @@
 /** A connection of frames: what the handlers of `createServer` and `connect` are given. */
+import { bytesOf } from './bytes.js';
 import type { Connection } from './engine/engine.js';
 import type { CloseReason } from './engine/tables.gen.js';
 import type { FrameChannel } from './frame-channel.js';
@@ -26,10 +27,11 @@ export class FrameConnection {
   /**
    * Sends one frame; the bytes are copied or pinned, the buffer may be used again at once.
    * @returns false when more than `highWaterMark` bytes wait (`drain` follows), or nothing can be sent any more.
-   * @throws RingwayError `ERR_FRAME_TOO_LONG`, `ERR_INVALID_FRAME`
+   * @throws RingwayError `ERR_FRAME_TOO_LONG`, `ERR_INVALID_FRAME`; TypeError `ERR_INVALID_BYTES` for what is neither a Uint8Array
+   *   nor a string
    */
   send(payload: Uint8Array | string): boolean {
-    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    const bytes = bytesOf('the payload', payload);
     const frames = this.#frames;
     const { encoder } = frames;
     const headerLength = encoder.begin(bytes, 0, bytes.length);

@@ -1,4 +1,5 @@
 /** One connection of a backend: a gateway's link, or a client's. Reads frames, keeps its open tasks, writes responses. */
+import { checkRange } from '../bytes.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import type { Connection } from '../engine/engine.js';
 import { encodeHello, Feature, parseHello } from '../protocol/hello.js';
@@ -45,6 +46,8 @@ class InPlaceView implements InPlaceRequest {
 
   respond(bytes: Uint8Array, start: number, end: number): void {
     if (this.answered) return;
+    // Before it counts as answered: where this throws, the request gets the error.
+    checkRange('bytes', bytes, start, end);
     this.answered = true;
     this.link.host.counts.answered++;
     if (!this.noReply) this.link.respondInPlace(this.route, this.id, Status.OK, bytes, start, end);
@@ -52,9 +55,9 @@ class InPlaceView implements InPlaceRequest {
 
   fail(status: number, sentence: string): void {
     if (this.answered) return;
+    const bytes = Buffer.from(sentence);
     this.answered = true;
     this.link.host.counts.failed++;
-    const bytes = Buffer.from(sentence);
     if (!this.noReply) this.link.respondInPlace(this.route, this.id, status, bytes, 0, bytes.length);
   }
 }

@@ -1,4 +1,5 @@
 /** One request on a backend: from its frame to its one final response. */
+import { bytesOf, isBytes } from '../bytes.js';
 import { Status } from '../engine/tables.gen.js';
 import { shown } from '../errors.js';
 import type { Meta } from '../protocol/meta.js';
@@ -145,7 +146,13 @@ export class BackendTask implements Timed, Startable {
   }
 
   partial(value: Uint8Array | string): Promise<void> {
-    const bytes = typeof value === 'string' ? Buffer.from(value) : value;
+    let bytes: Uint8Array;
+    try {
+      bytes = bytesOf('the partial response', value);
+    } catch (error) {
+      this.#fail(this.#link.host.errorOf(error, this.view));
+      return rejected(error);
+    }
     if (this.#done || this.#answer !== undefined) return rejected(this.#abortReason ?? endedError());
     if (this.view.noReply) return RESOLVED;
     if (bytes.length > this.#link.maxResponseBytes) return rejected(this.#link.tooLong(bytes.length));
@@ -184,6 +191,13 @@ export class BackendTask implements Timed, Startable {
     this.#controller?.abort(error);
   }
 
+  /** A partial response cannot be sent: a stream with a hole would be worse than none. */
+  #fail(error: StatusError): void {
+    if (this.#done) return;
+    this.#end(error);
+    this.#link.host.counts.failed++;
+  }
+
   /** The handler's answer; waits behind partial responses that the requester has not granted yet. */
   #finish(answer: Uint8Array | StatusError): void {
     if (this.#done) return;
@@ -215,10 +229,8 @@ export class BackendTask implements Timed, Startable {
     const { maxPendingPartialBytes } = this.#link.host;
     this.#pendingBytes += bytes.length;
     if (this.#pendingBytes > maxPendingPartialBytes) {
-      // A stream with a hole would be worse than none.
       const sentence = `more than ${maxPendingPartialBytes} bytes of partial responses waited for the requester`;
-      this.#end(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
-      this.#link.host.counts.failed++;
+      this.#fail(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
       return rejected(this.#abortReason ?? endedError());
     }
     const promise = new Promise<void>((resolve, reject) => {
@@ -253,7 +265,7 @@ function isPromise(value: Reply | Promise<Reply>): value is Promise<Reply> {
 function replyBytes(reply: Reply): Uint8Array | StatusError {
   if (reply === undefined || reply === null) return EMPTY;
   if (typeof reply === 'string') return Buffer.from(reply);
-  if (reply instanceof Uint8Array) return reply;
+  if (isBytes(reply)) return reply;
   return new StatusError(Status.INTERNAL, `the handler returned ${shown(reply)}: bytes, a string or nothing is needed`);
 }
 
@@ -262,7 +274,7 @@ function endedError(): StatusError {
 }
 
 /** A rejection that crashes nobody who does not await it. */
-function rejected(error: StatusError): Promise<never> {
+function rejected(error: unknown): Promise<never> {
   const promise = Promise.reject(error);
   promise.catch(ignore);
   return promise;

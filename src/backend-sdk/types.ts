@@ -29,7 +29,8 @@ export interface TaskContext {
   readonly signal: AbortSignal;
   /**
    * Sends a partial response. Resolves when the link takes more, so awaiting it is the backpressure. Rejects with a
-   * `StatusError` when the task has ended; a promise nobody awaits does not crash the process.
+   * `StatusError` when the task has ended; a promise nobody awaits does not crash the process. What is neither bytes nor text
+   * ends the task with INTERNAL and rejects with a TypeError.
    */
   readonly partial: (bytes: Uint8Array | string) => Promise<void>;
 }
@@ -52,7 +53,11 @@ export interface InPlaceRequest {
   readonly idempotent: boolean;
   /** Nobody waits for an answer: it is dropped. */
   readonly noReply: boolean;
-  /** Answers OK with `bytes[start, end)`, which may be the request's own. */
+  /**
+   * Answers OK with `bytes[start, end)`, which may be the request's own.
+   * @throws TypeError for what is no Uint8Array, RangeError where it is shorter; the request then gets INTERNAL, unless the handler
+   *   answers otherwise.
+   */
   respond(bytes: Uint8Array, start: number, end: number): void;
   /** Answers with an error. */
   fail(status: number, sentence: string): void;

@@ -1,8 +1,10 @@
 /** `connectClient`: requests to a gateway (or straight to a backend) over RMP, on one connection that is kept up. */
 import { lookup } from 'node:dns/promises';
+import { bytesOf } from '../bytes.js';
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
 import { type EngineLease, leaseEngine } from '../engine/shared-engine.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
+import { shown } from '../errors.js';
 import { limits } from '../limits.js';
 import { encodeMeta } from '../protocol/meta.js';
 import { StatusError } from '../protocol/status-error.js';
@@ -171,11 +173,15 @@ class RmpClient implements Client, CallHost, LinkOwner {
       sink.fail(refusal);
       return;
     }
-    let bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
-    if (options.meta !== undefined) {
-      bytes = Buffer.concat([encodeMeta(options.meta), bytes]);
-      flags |= Flag.meta;
+    let bytes: Uint8Array;
+    try {
+      bytes = bytesOf('the payload', payload);
+      if (options.meta !== undefined) bytes = Buffer.concat([encodeMeta(options.meta), bytes]);
+    } catch (cause) {
+      sink.fail(invalid(messageOf(cause), cause));
+      return;
     }
+    if (options.meta !== undefined) flags |= Flag.meta;
     if (options.idempotent === true) flags |= Flag.idempotent;
     if (bytes.length > this.maxFrameLength) {
       sink.fail(tooLong(bytes.length, this.maxFrameLength));
@@ -207,13 +213,15 @@ class RmpClient implements Client, CallHost, LinkOwner {
   /** Why a request is not even tried. */
   #refusal({ route = 0, deadlineMs = 0, signal }: RequestOptions): StatusError | undefined {
     if (this.#failure !== undefined) return this.#failure;
+    if (signal !== undefined && typeof signal?.addEventListener !== 'function')
+      return invalid(`signal is ${shown(signal)}: an AbortSignal is needed`);
     if (signal?.aborted) {
       const options = { notExecuted: true, cause: signal.reason };
       return new StatusError(Status.CANCELLED, 'cancelled by the caller', options);
     }
     if (!Number.isInteger(route) || route < 0 || route > 0xffff)
       return invalid(`route is ${route}: 0 to 65535 is needed`);
-    if (deadlineMs >= 0 && deadlineMs <= MAX_DEADLINE_MS) return undefined;
+    if (typeof deadlineMs === 'number' && deadlineMs >= 0 && deadlineMs <= MAX_DEADLINE_MS) return undefined;
     return invalid(`deadlineMs is ${deadlineMs}: 0 to ${MAX_DEADLINE_MS} is needed`);
   }
 
@@ -368,8 +376,8 @@ function settingsOf(options: ClientOptions): Settings {
   return settings as Settings;
 }
 
-function invalid(sentence: string): StatusError {
-  return new StatusError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true });
+function invalid(sentence: string, cause?: unknown): StatusError {
+  return new StatusError(Status.INVALID_ARGUMENT, sentence, { notExecuted: true, cause });
 }
 
 function messageOf(error: unknown): string {

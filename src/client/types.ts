@@ -69,7 +69,8 @@ export interface Client {
    * Sends one request. Partial responses, where the backend sends them, are put together with the final one.
    * @throws (rejects with) StatusError: the backend's or the gateway's status; UNAVAILABLE when no connection could be had
    *   in time (`notExecuted`) or the link broke (`notExecuted` when the request provably never left);
-   *   DEADLINE_EXCEEDED, CANCELLED; RESOURCE_EXHAUSTED when too much waits; INVALID_ARGUMENT for a payload over the limit.
+   *   DEADLINE_EXCEEDED, CANCELLED; RESOURCE_EXHAUSTED when too much waits; INVALID_ARGUMENT for a payload over the limit, and for
+   *   one, or an option, that makes no sense.
    *   `retryable` says whether the same request may be sent again.
    */
   request(payload: Uint8Array | string, options?: RequestOptions): Promise<Buffer>;

@@ -220,6 +220,7 @@ export interface Connection {
    * (a raw chunk from 16 KB on, a frame over 64 KB) is passed on where it lies: it must not be written to until it was taken.
    * @returns false when the buffered bytes are above `highWaterMark`; `drain` follows. The bytes are queued all the same.
    *   On a closing or closed connection nothing is queued and the answer is false.
+   * @throws TypeError `ERR_INVALID_BYTES` for what is no Uint8Array; nothing is queued then. So do the two below.
    */
   send(...parts: Uint8Array[]): boolean;
   /**
@@ -230,6 +231,7 @@ export interface Connection {
   /**
    * The hot path of `send`: `header[0, headerLength)` and then `bytes[start, end)`, without a view being made. `bytes` may be
    * those of the frame being delivered: they are then passed on inside the engine.
+   * @throws RangeError `ERR_OUT_OF_RANGE` where header or bytes are shorter than is said.
    */
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean;
   /** Bytes given to `send` so far, over the connection's life: compare with `CloseInfo.bytesHandedToKernel`. */

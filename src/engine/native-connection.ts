@@ -1,4 +1,5 @@
 /** A connection of the native engine: what JavaScript knows of it. The socket itself lives in a reactor. */
+import { checkBytes, checkRange } from '../bytes.js';
 import { RingwayError } from '../errors.js';
 import type { Framing } from '../framing/framing.js';
 import { resolveFraming } from '../framing/validate-framing.js';
@@ -135,12 +136,15 @@ export class NativeConnection implements Connection {
   }
 
   send(...parts: Uint8Array[]): boolean {
+    // All before the first: no half of it may leave.
+    for (const part of parts) checkBytes('a part', part);
     let accepted = !this.#isClosing() && !this.finished;
     for (const part of parts) accepted = this.sendFrame(NO_HEADER, 0, part, 0, part.length);
     return accepted;
   }
 
   sendPinned(bytes: Uint8Array): boolean {
+    checkBytes('bytes', bytes);
     const { rings } = this;
     const isShort = bytes.length <= BLOCK_BYTES;
     if (isShort || this.state !== 'open' || rings === undefined || this.finished || blockOf(bytes) !== undefined) {
@@ -165,6 +169,8 @@ export class NativeConnection implements Connection {
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    checkRange('header', header, 0, headerLength);
+    checkRange('bytes', bytes, start, end);
     const rings = this.rings;
     if (this.state !== 'open' || rings === undefined || this.finished)
       return this.#sendLater(header, headerLength, bytes, start, end);

@@ -1,5 +1,6 @@
 /** A connection of the portable engine: one `net.Socket`, its framer, what waits to be sent, and its deadlines. */
 import type { Socket } from 'node:net';
+import { checkBytes, checkRange } from '../bytes.js';
 import { RingwayError } from '../errors.js';
 import { FrameStatus, type Framer } from '../framing/framer.js';
 import type { Framing } from '../framing/framing.js';
@@ -488,6 +489,8 @@ export class PortableConnection implements Connection, Timed {
   // --- Sending ---------------------------------------------------------------------------------------------------
 
   send(...parts: Uint8Array[]): boolean {
+    // All before the first: no half of it may leave.
+    for (let i = 0; i < parts.length; i++) checkBytes('a part', parts[i]);
     if (!this.#maySend()) return false;
     let bytes = 0;
     for (let i = 0; i < parts.length; i++) {
@@ -499,6 +502,7 @@ export class PortableConnection implements Connection, Timed {
   }
 
   sendPinned(bytes: Uint8Array): boolean {
+    checkBytes('bytes', bytes);
     if (bytes.length <= GATHERED_PART_BYTES) return this.send(bytes);
     if (!this.#maySend()) return false;
     if (this.#gatheredLength > 0) this.#enqueueGathered();
@@ -507,6 +511,8 @@ export class PortableConnection implements Connection, Timed {
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    checkRange('header', header, 0, headerLength);
+    checkRange('bytes', bytes, start, end);
     if (!this.#maySend()) return false;
     this.#gather(header, 0, headerLength);
     this.#gather(bytes, start, end);

@@ -1,6 +1,8 @@
 // Sending: watermarks, bounds, peers that do not read, and how much left.
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { turnUntil } from '../support/changes.js';
+import { NOT_BYTES } from '../support/not-bytes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { lengthFraming, Recorder } from '../support/recorder.js';
 import { lengthPrefixed } from '../support/tcp-peer.js';
@@ -45,6 +47,52 @@ describeEngines(
       connection.sendFrame(Buffer.from('HEADER'), 6, Buffer.alloc(0), 0, 0);
       connection.sendFrame(Buffer.alloc(0), 0, Buffer.from('end'), 0, 3);
       expect((await peer.bytes(17)).toString()).toBe('HEAD3456HEADERend');
+    });
+
+    test.each(NOT_BYTES)('%s is refused before a byte of it leaves', async (name, value) => {
+      const { peer, connection } = await open();
+      const message = expect.stringContaining(` is ${name}: a Uint8Array, such as a Buffer, is needed`);
+      const error = { name: 'TypeError', code: 'ERR_INVALID_BYTES', message };
+      const header = Buffer.from('head');
+      const calls = [
+        () => connection.send(header, value),
+        () => connection.sendPinned(value),
+        () => connection.sendFrame(value, 0, header, 0, 4),
+        () => connection.sendFrame(header, 4, value, 0, 0),
+      ];
+      for (const call of calls) expect(call).toThrow(expect.objectContaining(error));
+      expect(connection.bytesQueued).toBe(0);
+      connection.send(Buffer.from('still whole'));
+      expect((await peer.bytes(11)).toString()).toBe('still whole');
+    });
+
+    test('sendFrame refuses what reaches beyond header or bytes', async () => {
+      const { connection } = await open();
+      const bytes = Buffer.alloc(20_000).subarray(1_000, 11_000);
+      const error = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+      for (const [start, end] of [
+        [0, 10_001],
+        [-1, 5],
+        [0, 100_000],
+        [10_001, 10_001],
+        [5, 4],
+        [0, Number.NaN],
+        [0, undefined as never],
+      ]) {
+        const send = () => connection.sendFrame(bytes, 4, bytes, start, end);
+        expect(send).toThrow(expect.objectContaining(error));
+      }
+      expect(() => connection.sendFrame(bytes, 10_001, bytes, 0, 1)).toThrow('header[0, 10001) is out of range');
+      expect(connection.bytesQueued).toBe(0);
+    });
+
+    test('bytes of another realm are bytes', async () => {
+      const { peer, connection } = await open();
+      const foreign = runInNewContext('new Uint8Array(20000).fill(120)') as Uint8Array;
+      connection.send(foreign);
+      connection.sendPinned(foreign);
+      connection.sendFrame(foreign, 2, foreign, 0, 20_000);
+      expect((await peer.bytes(60_002)).toString()).toBe('x'.repeat(60_002));
     });
 
     test('above highWaterMark send answers false, and drain follows once at lowWaterMark', async () => {

@@ -12,6 +12,7 @@ import { encodeHello, parseHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { StatusError } from '../../src/protocol/status-error.js';
 import { describeEngines } from '../support/engines.js';
+import { NOT_BYTES } from '../support/not-bytes.js';
 import { type RmpFrame, type RmpPeer, RmpPeerServer } from '../support/rmp-peer.js';
 
 const [REQUEST, RESPONSE, CANCEL, HELLO, WINDOW] = [1, 2, 3, 9, 10];
@@ -92,6 +93,35 @@ describeEngines('connectClient', (engine) => {
       { code: 'UNAVAILABLE', message: 'draining', notExecuted: true, retryable: true },
       { code: 'UNAVAILABLE', message: 'broken', notExecuted: false, retryable: true },
     ]);
+  });
+
+  test('a payload or an option that makes no sense is refused, and nothing stays in flight', async () => {
+    const server = await backend((task) => task.payload);
+    const client = connect(`rmp://127.0.0.1:${server.port}`);
+    await client.ready();
+    const invalid = { name: 'StatusError', code: 'INVALID_ARGUMENT', notExecuted: true };
+    for (const [name, value] of NOT_BYTES) {
+      const message = expect.stringContaining(`the payload is ${name}: a Uint8Array, such as a Buffer, or a string`);
+      const cause = expect.objectContaining({ name: 'TypeError', code: 'ERR_INVALID_BYTES' });
+      const error = { ...invalid, message, cause };
+      await expect(client.request(value)).rejects.toMatchObject(error);
+      await expect(client.request(value, { meta: { tenant: 'acme' } })).rejects.toMatchObject(error);
+      await expect(client.notify(value)).rejects.toMatchObject(error);
+      await expect(client.stream(value).next()).rejects.toMatchObject(error);
+    }
+    for (const options of [
+      { meta: { priority: 300 } },
+      { meta: { tenant: 'x'.repeat(70_000) } },
+      { route: -1 },
+      { deadlineMs: Number.NaN },
+      { deadlineMs: '5' as never },
+      { signal: {} as never },
+      { signal: null as never },
+    ]) {
+      await expect(client.request('', options)).rejects.toMatchObject(invalid);
+    }
+    expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, connects: 1 });
+    expect((await client.request('fine')).toString()).toBe('fine');
   });
 
   test('partial responses: one Buffer for request, one after another for stream', async () => {

@@ -1,4 +1,5 @@
 // serve: what a backend answers, frame by frame, to a peer that speaks RMP by hand.
+import { runInNewContext } from 'node:vm';
 import { afterEach, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import type { BackendHandler, BackendServer, InPlaceHandler, ServeOptions } from '../../src/backend-sdk/types.js';
@@ -7,6 +8,7 @@ import { encodeHello, parseHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
 import { StatusError } from '../../src/protocol/status-error.js';
 import { describeEngines } from '../support/engines.js';
+import { NOT_BYTES } from '../support/not-bytes.js';
 import { RmpPeer } from '../support/rmp-peer.js';
 
 const REQUEST = 1;
@@ -98,6 +100,56 @@ describeEngines('serve', (engine) => {
     const sentence = 'the handler returned an object: bytes, a string or nothing is needed';
     expect((await peer.next()).payload.toString()).toBe(sentence);
     expect(server.stats()).toMatchObject({ requests: 4, failed: 4, answered: 0 });
+  });
+
+  test('a partial response that is no bytes ends its task, and no other', async () => {
+    const seen: unknown[] = [];
+    const { peer, server } = await start(
+      async ({ payload }, { partial }) => {
+        if (payload.length === 0) return 'fine';
+        const [, value] = NOT_BYTES[Number(payload.toString())];
+        // Not awaited: the stream must not go on without it.
+        void partial(value);
+        await partial('behind it').catch(() => {});
+        return 'end';
+      },
+      { onError: (error) => seen.push(error) },
+    );
+    for (const [index, [name]] of NOT_BYTES.entries()) {
+      peer.send({ kind: REQUEST, id: index, payload: String(index) });
+      const answer = await peer.next();
+      expect(answer).toMatchObject({ kind: RESPONSE, flags: 0, id: index, arg: Status.INTERNAL });
+      expect(answer.payload.toString()).toContain(`the partial response is ${name}: a Uint8Array`);
+    }
+    peer.send({ kind: REQUEST, id: 100 });
+    expect((await peer.next()).payload.toString()).toBe('fine');
+    expect(seen).toHaveLength(NOT_BYTES.length);
+    expect(server.stats()).toMatchObject({ running: 0, failed: NOT_BYTES.length, answered: 1 });
+  });
+
+  test('in place: an answer that is no bytes, or more than there are, is INTERNAL', async () => {
+    const { peer } = await start({
+      handleInPlace(request) {
+        const [first] = request.bytes.subarray(request.start, request.end);
+        if (first < NOT_BYTES.length) request.respond(NOT_BYTES[first][1], 0, 4);
+        else request.respond(Buffer.alloc(8), 0, 100_000);
+      },
+    });
+    for (let id = 0; id <= NOT_BYTES.length; id++) {
+      peer.send({ kind: REQUEST, id, payload: Uint8Array.of(id) });
+      const answer = await peer.next();
+      expect(answer).toMatchObject({ id, arg: Status.INTERNAL });
+      expect(answer.payload.toString()).toMatch(/^bytes is |^bytes\[0, 100000\) is out of range: it has 8 bytes/);
+    }
+  });
+
+  test('bytes of another realm are an answer', async () => {
+    const { peer } = await start(async (_task, { partial }) => {
+      await partial(runInNewContext('Uint8Array.of(97)'));
+      return runInNewContext('Uint8Array.of(98)');
+    });
+    peer.send({ kind: REQUEST, id: 1 });
+    expect([(await peer.next()).payload.toString(), (await peer.next()).payload.toString()]).toEqual(['a', 'b']);
   });
 
   test('partial responses come in order, before the final one', async () => {

@@ -5,6 +5,7 @@ import type { FrameHandlers } from '../../src/frame-channel.js';
 import type { FrameConnection } from '../../src/frame-connection.js';
 import { Changes } from '../support/changes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
+import { NOT_BYTES } from '../support/not-bytes.js';
 import { lengthPrefixed } from '../support/tcp-peer.js';
 
 describeEngines(
@@ -50,6 +51,33 @@ describeEngines(
       const { peer } = await start({}, { frame: (connection, frame) => connection.send(`«${frame}»`) });
       peer.write(lengthPrefixed('ß'));
       expect(await peer.bytes(4 + 6)).toEqual(lengthPrefixed('«ß»'));
+    });
+
+    test('what is neither bytes nor a string is refused, and the connection goes on', async () => {
+      const errors: unknown[] = [];
+      const { peer } = await start(
+        {},
+        {
+          frame(connection) {
+            for (const [, value] of NOT_BYTES) {
+              try {
+                connection.send(value);
+              } catch (error) {
+                errors.push(error);
+              }
+            }
+            connection.send('fine');
+          },
+        },
+      );
+      peer.write(lengthPrefixed('?'));
+      expect(await peer.bytes(8)).toEqual(lengthPrefixed('fine'));
+      expect(errors).toHaveLength(NOT_BYTES.length);
+      for (const error of errors) expect(error).toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_BYTES' });
+      expect((errors[0] as Error).message).toBe(
+        'the payload is a DataView: a Uint8Array, such as a Buffer, or a string is needed ' +
+          '(Buffer.from(it.buffer, it.byteOffset, it.byteLength) has its bytes)',
+      );
     });
 
     test('a frame that the handler changes and sends goes out as changed', async () => {

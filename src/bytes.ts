@@ -1,0 +1,39 @@
+/** Bytes that a caller gave: told from what only looks like them before native code reads memory by their word. */
+import { isUint8Array } from 'node:util/types';
+import { argumentError, shown } from './errors.js';
+
+/** One of another realm (`node:vm`, jest) counts too: only the second question knows it, and the first answers for all others. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array || isUint8Array(value);
+}
+
+/** @throws TypeError `ERR_INVALID_BYTES` */
+export function checkBytes(name: string, value: unknown): asserts value is Uint8Array {
+  if (!isBytes(value)) throw notBytes(name, value, 'a Uint8Array, such as a Buffer, is needed');
+}
+
+/** Bytes as they are, text as UTF-8. @throws TypeError `ERR_INVALID_BYTES` */
+export function bytesOf(name: string, value: Uint8Array | string): Uint8Array {
+  if (typeof value === 'string') return Buffer.from(value);
+  if (isBytes(value)) return value;
+  throw notBytes(name, value, 'a Uint8Array, such as a Buffer, or a string is needed');
+}
+
+/** @throws TypeError `ERR_INVALID_BYTES`; RangeError `ERR_OUT_OF_RANGE` where `bytes` has no `[start, end)` */
+export function checkRange(name: string, bytes: Uint8Array, start: number, end: number): void {
+  // So written, what is no number is refused, too.
+  if (isBytes(bytes) && start >= 0 && start <= end && end <= bytes.length) return;
+  checkBytes(name, bytes);
+  throw argumentError('ERR_OUT_OF_RANGE', [`${name}[${start}, ${end})`, `it has ${bytes.length} bytes`]);
+}
+
+function notBytes(name: string, value: unknown, right: string): Error {
+  return argumentError('ERR_INVALID_BYTES', [name, shown(value), `${right}${hintFor(value)}`]);
+}
+
+/** Those who have the bytes, only in another dress. */
+function hintFor(value: unknown): string {
+  if (ArrayBuffer.isView(value)) return ' (Buffer.from(it.buffer, it.byteOffset, it.byteLength) has its bytes)';
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return ' (Buffer.from(it) has its bytes)';
+  return '';
+}
