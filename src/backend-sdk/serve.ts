@@ -2,7 +2,10 @@
 import type { Engine, EngineOptions, Listener } from '../engine/engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { Status } from '../engine/tables.gen.js';
+import { LARGEST_MAX_FRAME_LENGTH } from '../framing/validate-framing.js';
+import { checkInteger } from '../integer.js';
 import { limits } from '../limits.js';
+import { HELLO_BYTES } from '../protocol/hello.js';
 import { rmpFraming } from '../protocol/rmp.js';
 import { BackendHost } from './backend-host.js';
 import { LINK_HIGH_WATER_MARK } from './backend-link.js';
@@ -19,7 +22,7 @@ import type {
 const DRAIN_PONG_TIMEOUT_MS = 1_000;
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
 /** Whole numbers of which 0 makes no sense, and one that does. */
-const POSITIVE_OPTIONS = ['maxConcurrent', 'maxFrameLength', 'defaultDeadlineMs', 'maxPendingPartialBytes'] as const;
+const POSITIVE_OPTIONS = ['maxConcurrent', 'defaultDeadlineMs', 'maxPendingPartialBytes'] as const;
 const COUNT_OPTIONS = ['maxQueued', 'drainGraceMs'] as const;
 
 /**
@@ -201,13 +204,9 @@ function checkOptions(options: ServeOptions, handler: BackendHandler | InPlaceHa
     throw new TypeError('serve needs a handler with a function `handle` or `handleInPlace`');
   }
   if (options.path === undefined) checkInteger('port', options.port, 0, 65_535);
+  // A gateway's hello must fit.
+  if (options.maxFrameLength !== undefined)
+    checkInteger('maxFrameLength', options.maxFrameLength, HELLO_BYTES, LARGEST_MAX_FRAME_LENGTH);
   for (const name of POSITIVE_OPTIONS) if (options[name] !== undefined) checkInteger(name, options[name], 1);
   for (const name of COUNT_OPTIONS) if (options[name] !== undefined) checkInteger(name, options[name], 0);
-}
-
-function checkInteger(name: string, value: number, min: number, max: number = 0xffff_ffff): void {
-  if (typeof value !== 'number') throw new TypeError(`${name} is ${value}: a number is needed`);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    throw new RangeError(`${name} is ${value}: a whole number from ${min} to ${max} is needed`);
-  }
 }

@@ -4,8 +4,11 @@ import { bytesOf } from '../bytes.js';
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
 import { type EngineLease, leaseEngine } from '../engine/shared-engine.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
-import { shown } from '../errors.js';
+import { RingwayError, shown } from '../errors.js';
+import { LARGEST_MAX_FRAME_LENGTH } from '../framing/validate-framing.js';
+import { checkInteger } from '../integer.js';
 import { limits } from '../limits.js';
+import { HELLO_BYTES } from '../protocol/hello.js';
 import { encodeMeta } from '../protocol/meta.js';
 import { StatusError } from '../protocol/status-error.js';
 import { Flag, rmpFraming } from '../protocol/rmp.js';
@@ -32,15 +35,34 @@ const DEFAULTS = {
   pingIntervalMs: 30_000,
 } as const satisfies Required<Omit<ClientOptions, 'engine' | 'waitForReady'>>;
 
-type Settings = { readonly [K in keyof typeof DEFAULTS]: number };
+/** Longest time of any timer: 24.8 days, as everywhere in Node. */
+const LONGEST_MS = 2 ** 31 - 1;
+const MOST = 2 ** 31 - 1;
 
 /** A budget must fit its field of the header. */
 const MAX_DEADLINE_MS = 0xffff_ffff;
 
+/** The least and the most that each may be. */
+const RANGES: { readonly [K in keyof typeof DEFAULTS]: readonly [least: number, most: number] } = {
+  deadlineMs: [0, MAX_DEADLINE_MS],
+  queueTimeoutMs: [0, LONGEST_MS],
+  maxQueued: [0, MOST],
+  // The peer's hello must fit.
+  maxFrameLength: [HELLO_BYTES, LARGEST_MAX_FRAME_LENGTH],
+  streamWindow: [1, MOST],
+  maxStreamBufferedBytes: [1, Number.MAX_SAFE_INTEGER],
+  connectTimeoutMs: [0, LONGEST_MS],
+  reconnectMinMs: [1, LONGEST_MS],
+  reconnectMaxMs: [1, LONGEST_MS],
+  pingIntervalMs: [0, LONGEST_MS],
+};
+
+type Settings = { readonly [K in keyof typeof DEFAULTS]: number };
+
 /**
  * Connects to `rmp://host:port`, `rmp://[v6]:port` or `unix:/path`. Returns at once: requests wait for the connection. The
  * connection keeps the process alive until `close`.
- * @throws TypeError for an address or an option that makes no sense. What the network does shows in each request.
+ * @throws TypeError or RangeError for an address or an option that makes no sense. What the network does shows in each request.
  * @example
  *   const client = connectClient('rmp://127.0.0.1:8080');
  *   const answer = await client.request('hello', { deadlineMs: 1000 });
@@ -244,7 +266,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
       this.#lease = leaseEngine(asked);
       this.#engine = this.#lease.engine;
     } catch (cause) {
-      this.#fail(new StatusError(Status.UNAVAILABLE, `the engine cannot run: ${messageOf(cause)}`, { cause }));
+      this.#engineFailed(cause);
       return;
     }
     const { pingIntervalMs } = this.#settings;
@@ -271,7 +293,13 @@ class RmpClient implements Client, CallHost, LinkOwner {
     if (this.#failure !== undefined || this.#current !== undefined) return;
     const { connectTimeoutMs, maxFrameLength } = this.#settings;
     const framing = rmpFraming(maxFrameLength);
-    const connection = this.#engine.connect({ ...address, framing, connectTimeoutMs }, this.#handler);
+    let connection: Connection;
+    try {
+      connection = this.#engine.connect({ ...address, framing, connectTimeoutMs }, this.#handler);
+    } catch (cause) {
+      this.#engineFailed(cause);
+      return;
+    }
     const link = new ClientLink(this, connection);
     connection.context = link;
     this.#links.add(link);
@@ -306,6 +334,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
       if (this.#links.size === 0) this.#linksGone?.();
       return;
     }
+    if (info.reason === 'engine-closed') this.#engineFailed(new RingwayError('ERR_ENGINE_CLOSED'));
     if (link !== this.#current) return;
     this.#current = undefined;
     if (this.#openedAt > 0 && performance.now() - this.#openedAt > limits.settledLinkMs) this.#attempts = 0;
@@ -336,6 +365,11 @@ class RmpClient implements Client, CallHost, LinkOwner {
       });
     }
     await this.#lease?.release();
+  }
+
+  /** It cannot be made, or its owner closed it: no later attempt can succeed. */
+  #engineFailed(cause: unknown): void {
+    this.#fail(new StatusError(Status.UNAVAILABLE, `the engine cannot run: ${messageOf(cause)}`, { cause }));
   }
 
   /** Nothing will be sent any more. */
@@ -369,8 +403,7 @@ function settingsOf(options: ClientOptions): Settings {
   for (const name of Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[]) {
     const value = options[name];
     if (value === undefined) continue;
-    if (typeof value !== 'number' || !(value >= 0))
-      throw new TypeError(`${name} is ${value}: a number from 0 is needed`);
+    checkInteger(name, value, ...RANGES[name]);
     settings[name] = value;
   }
   return settings as Settings;

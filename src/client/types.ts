@@ -16,7 +16,7 @@ export interface RequestOptions {
   readonly meta?: Meta;
 }
 
-/** Options of `connectClient`. */
+/** Options of `connectClient`. Numbers are whole; one that is not, or out of its range, is refused with both named. */
 export interface ClientOptions {
   /** An engine to share (then yours to close), or the name of one that all in the process share who name it. Default `auto`. */
   readonly engine?: Engine | EngineName;
@@ -29,7 +29,7 @@ export interface ClientOptions {
    * fails. Default true.
    */
   readonly waitForReady?: boolean;
-  /** Requests that wait for a connection or for room on it; one more is refused with RESOURCE_EXHAUSTED. Default 10,000. */
+  /** Requests that wait for a connection or for room on it; one more is refused with RESOURCE_EXHAUSTED. 0: none may wait. Default 10,000. */
   readonly maxQueued?: number;
   /** Largest payload of a request and of a response, in bytes. Default 16 MiB. */
   readonly maxFrameLength?: number;
@@ -37,7 +37,7 @@ export interface ClientOptions {
   readonly streamWindow?: number;
   /** Bytes of one stream that wait for its consumer; more end it with RESOURCE_EXHAUSTED. Default 16 MiB. */
   readonly maxStreamBufferedBytes?: number;
-  /** Default 5,000 ms. */
+  /** 0: as long as the kernel tries. Default 5,000 ms. */
   readonly connectTimeoutMs?: number;
   /** First pause before connecting again, doubled each time, halved at random. Default 100 ms. */
   readonly reconnectMinMs?: number;

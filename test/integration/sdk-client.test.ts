@@ -7,6 +7,7 @@ import { serve } from '../../src/backend-sdk/serve.js';
 import type { BackendHandler, BackendServer, ServeOptions } from '../../src/backend-sdk/types.js';
 import { connectClient } from '../../src/client/connect-client.js';
 import type { Client, ClientOptions } from '../../src/client/types.js';
+import { createEngine } from '../../src/engine/select-engine.js';
 import { Status } from '../../src/engine/tables.gen.js';
 import { encodeHello, parseHello } from '../../src/protocol/hello.js';
 import { encodeMeta } from '../../src/protocol/meta.js';
@@ -122,6 +123,36 @@ describeEngines('connectClient', (engine) => {
     }
     expect(client.stats()).toMatchObject({ inFlight: 0, queued: 0, connects: 1 });
     expect((await client.request('fine')).toString()).toBe('fine');
+  });
+
+  test('the widest and the narrowest options work', async () => {
+    const server = await backend(async (task, { partial }) => {
+      for (const word of ['a', 'b', 'c']) await partial(word);
+      return task.payload;
+    });
+    const most = 2 ** 31 - 1;
+    for (const options of [
+      { streamWindow: 1, maxFrameLength: 14, maxQueued: 1, connectTimeoutMs: 0, reconnectMinMs: 1, pingIntervalMs: 0 },
+      { streamWindow: most, maxFrameLength: most, maxQueued: most, connectTimeoutMs: most, pingIntervalMs: most },
+      { maxStreamBufferedBytes: Number.MAX_SAFE_INTEGER, deadlineMs: 0xffff_ffff, queueTimeoutMs: most },
+      { reconnectMinMs: most, reconnectMaxMs: most },
+    ]) {
+      const client = connect(`rmp://127.0.0.1:${server.port}`, options);
+      expect((await client.request('d')).toString()).toBe('abcd');
+    }
+  });
+
+  test('an engine that its owner closed ends the client: nobody waits for ever', async () => {
+    const server = await backend((task) => task.payload);
+    const shared = createEngine(engine);
+    const client = connect(`rmp://127.0.0.1:${server.port}`, { engine: shared });
+    await client.ready();
+    await shared.close();
+    const error = { code: 'UNAVAILABLE', message: 'the engine cannot run: the engine is closed' };
+    await expect(client.ready()).rejects.toMatchObject(error);
+    await expect(client.request('')).rejects.toMatchObject(error);
+    const late = connect(`rmp://127.0.0.1:${server.port}`, { engine: shared });
+    await expect(late.ready()).rejects.toMatchObject(error);
   });
 
   test('partial responses: one Buffer for request, one after another for stream', async () => {
@@ -376,4 +407,25 @@ describeEngines('connectClient', (engine) => {
 
 test.each(['http://x:1', 'rmp://x', 'rmp://x:0', 'rmp://x:70000', 'unix:', ''])('%s is no address', (url) => {
   expect(() => connectClient(url)).toThrow('rmp://host:port or unix:/path is needed');
+});
+
+test.each([
+  ['maxFrameLength', [0, 13, 14.5, 2 ** 33, Number.NaN], 'a whole number from 14 to 2147483647'],
+  ['streamWindow', [0, 1.5, 2 ** 32], 'a whole number from 1 to 2147483647'],
+  ['connectTimeoutMs', [-1, 1.5, 2 ** 31, Infinity], 'a whole number from 0 to 2147483647'],
+  ['pingIntervalMs', [-1, 0.5], 'a whole number from 0'],
+  ['maxQueued', [-1, 1.5], 'a whole number from 0'],
+  ['maxStreamBufferedBytes', [0, Infinity], 'a whole number from 1'],
+  ['reconnectMinMs', [0, 1e12], 'a whole number from 1'],
+  ['reconnectMaxMs', [0, 1e12], 'a whole number from 1'],
+  ['queueTimeoutMs', [-1, 1e12], 'a whole number from 0'],
+  ['deadlineMs', [-1, 2 ** 32], 'a whole number from 0'],
+] as const)('%s out of range is refused where the client is made', (name, values, right) => {
+  for (const value of values) {
+    const make = () => connectClient('rmp://127.0.0.1:1', { [name]: value });
+    expect(make).toThrow(RangeError);
+    expect(make).toThrow(`${name} is ${value}: ${right}`);
+  }
+  const make = () => connectClient('rmp://127.0.0.1:1', { [name]: '5' });
+  expect(make).toThrow(new TypeError(`${name} is 5: a number is needed`));
 });

@@ -412,6 +412,9 @@ test('options that make no sense are refused with name, value and range', async 
   const handler = { handle: () => '' };
   await expect(serve({ port: 70_000 }, handler)).rejects.toThrow('port is 70000: a whole number from 0 to 65535');
   await expect(serve({ port: 0, maxConcurrent: 0 }, handler)).rejects.toThrow('maxConcurrent is 0');
+  await expect(serve({ port: 0, maxFrameLength: 13 }, handler)).rejects.toThrow(
+    'maxFrameLength is 13: a whole number from 14',
+  );
   await expect(serve({ port: 0 }, {} as BackendHandler)).rejects.toThrow('a function `handle`');
 });
 

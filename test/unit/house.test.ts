@@ -53,7 +53,7 @@ const NATIVE: Room[] = [
 ];
 
 const SOURCE: Room[] = [
-  { name: 'limits', files: /^src\/(limits|errors|bytes|package-root|engine\/tables\.gen)\.ts$/, above: [] },
+  { name: 'limits', files: /^src\/(limits|errors|bytes|integer|package-root|engine\/tables\.gen)\.ts$/, above: [] },
   { name: 'timer', files: /^src\/timer\//, above: ['limits'] },
   { name: 'framing', files: /^src\/framing\//, above: ['limits'] },
   { name: 'engine', files: /^src\/engine\//, above: ['framing', 'timer'] },
