@@ -72,6 +72,8 @@ export class BackendLink {
   readonly #tasks = new Map<number, BackendTask>();
   /** Those without a reply: their ids are free at once. */
   readonly #silent = new Set<BackendTask>();
+  /** Those with partial responses that may be sent and wait for the peer to take more; the first is served next. */
+  readonly #held = new Set<BackendTask>();
   /** Partial responses a new task may send before it is granted more. */
   #streamWindow = Number.POSITIVE_INFINITY;
   #peerMaxFrameLength: number;
@@ -98,6 +100,11 @@ export class BackendLink {
   /** Nothing in flight and nothing on its way that could still ask for work. */
   get readyToClose(): boolean {
     return this.openTasks === 0 && this.#peerKnowsDrain && this.#writer.waitingBytes === 0;
+  }
+
+  /** The peer takes no more at present: what is written now waits in memory. */
+  get congested(): boolean {
+    return this.#writer.congested;
   }
 
   get maxResponseBytes(): number {
@@ -267,6 +274,7 @@ export class BackendLink {
       this.host.deadlines.remove(task);
       if (view.noReply) this.#silent.delete(task);
       else this.#tasks.delete(view.id);
+      if (this.#held.size > 0) this.#held.delete(task);
     }
     if (!view.noReply) this.#final(view, answer);
     if (waits && this.openTasks === 0) this.host.settled(this);
@@ -316,11 +324,18 @@ export class BackendLink {
     return this.#flowing.promise;
   }
 
+  /** `task.sendHeld` is called when the peer takes more. */
+  awaitFlow(task: BackendTask): void {
+    this.#held.add(task);
+  }
+
   /** The peer takes more again. */
   drained(): void {
     if (!this.#writer.drained()) return;
-    this.connection.resume();
     this.#releaseFlow();
+    this.#sendHeld();
+    if (this.#writer.congested) return;
+    this.connection.resume();
     if (this.openTasks === 0) this.host.settled(this);
   }
 
@@ -356,6 +371,15 @@ export class BackendLink {
     this.#writer.end();
     this.host.counts.cancelled += this.cut(Status.CANCELLED, 'the link of the requester ended');
     this.#releaseFlow();
+  }
+
+  /** One partial response of each task in turn: who is added again while this goes on comes last. */
+  #sendHeld(): void {
+    for (const task of this.#held) {
+      if (this.#writer.congested) return;
+      this.#held.delete(task);
+      if (task.sendHeld()) this.#held.add(task);
+    }
   }
 
   #releaseFlow(): void {

@@ -8,14 +8,9 @@ import { Flag } from '../protocol/rmp.js';
 import { EMPTY } from '../protocol/rmp-writer.js';
 import { NOT_IN_WHEEL, type Timed } from '../timer/deadlines.js';
 import type { BackendLink } from './backend-link.js';
+import { PendingPartials } from './pending-partials.js';
 import type { Startable } from './task-limiter.js';
 import type { Reply, Task, TaskContext } from './types.js';
-
-interface PendingPartial {
-  readonly bytes: Uint8Array;
-  readonly resolve: (flowing: Promise<void>) => void;
-  readonly reject: (error: StatusError) => void;
-}
 
 const RESOLVED = Promise.resolve();
 
@@ -72,8 +67,7 @@ export class BackendTask implements Timed, Startable {
   #credits: number;
   #controller: AbortController | undefined;
   #abortReason: StatusError | undefined;
-  #pending: PendingPartial[] | undefined;
-  #pendingBytes = 0;
+  #pending: PendingPartials | undefined;
   /** The handler has answered, but partial responses still wait in front of it. */
   #answer: Uint8Array | StatusError | undefined;
   #done = false;
@@ -156,14 +150,29 @@ export class BackendTask implements Timed, Startable {
     if (this.#done || this.#answer !== undefined) return rejected(this.#abortReason ?? endedError());
     if (this.view.noReply) return RESOLVED;
     if (bytes.length > this.#link.maxResponseBytes) return rejected(this.#link.tooLong(bytes.length));
-    if (this.#credits > 0 && this.#pending === undefined) return this.#sendPartial(bytes);
+    if (this.#credits > 0 && !this.#waits && !this.#link.congested) return this.#sendPartial(bytes);
     return this.#hold(bytes);
   }
 
   /** The requester takes `count` more partial responses. */
   grant(count: number): void {
     this.#credits += count;
-    this.#flush();
+    while (this.#lacksOnlyFlow && !this.#link.congested) this.#sendFirst();
+    if (this.#lacksOnlyFlow) this.#link.awaitFlow(this);
+  }
+
+  /** The link takes more: sends one partial response. @returns whether another one waits for nothing but the link. */
+  sendHeld(): boolean {
+    if (this.#lacksOnlyFlow) this.#sendFirst();
+    return this.#lacksOnlyFlow;
+  }
+
+  get #waits(): boolean {
+    return this.#pending !== undefined && !this.#pending.isEmpty;
+  }
+
+  get #lacksOnlyFlow(): boolean {
+    return this.#credits > 0 && !this.#done && this.#waits;
   }
 
   /** The deadline passed. */
@@ -201,7 +210,7 @@ export class BackendTask implements Timed, Startable {
   /** The handler's answer; waits behind partial responses that the requester has not granted yet. */
   #finish(answer: Uint8Array | StatusError): void {
     if (this.#done) return;
-    if (this.#pending !== undefined) {
+    if (this.#waits) {
       this.#answer = answer;
       return;
     }
@@ -214,10 +223,7 @@ export class BackendTask implements Timed, Startable {
   #close(answer: Uint8Array | StatusError): void {
     this.#done = true;
     this.#link.settle(this, answer);
-    if (this.#pending === undefined) return;
-    const error = answer instanceof StatusError ? answer : endedError();
-    for (const partial of this.#pending) partial.reject(error);
-    this.#pending = undefined;
+    this.#pending?.rejectAll(answer instanceof StatusError ? answer : endedError());
   }
 
   #sendPartial(bytes: Uint8Array): Promise<void> {
@@ -227,31 +233,20 @@ export class BackendTask implements Timed, Startable {
 
   #hold(bytes: Uint8Array): Promise<void> {
     const { maxPendingPartialBytes } = this.#link.host;
-    this.#pendingBytes += bytes.length;
-    if (this.#pendingBytes > maxPendingPartialBytes) {
+    this.#pending ??= new PendingPartials();
+    if (this.#pending.bytes + bytes.length > maxPendingPartialBytes) {
       const sentence = `more than ${maxPendingPartialBytes} bytes of partial responses waited for the requester`;
       this.#fail(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
       return rejected(this.#abortReason ?? endedError());
     }
-    const promise = new Promise<void>((resolve, reject) => {
-      this.#pending ??= [];
-      this.#pending.push({ bytes: Uint8Array.from(bytes), resolve, reject });
-    });
-    promise.catch(ignore);
-    return promise;
+    const sent = this.#pending.add(bytes);
+    if (this.#credits > 0) this.#link.awaitFlow(this);
+    return sent;
   }
 
-  #flush(): void {
-    const pending = this.#pending;
-    if (pending === undefined || this.#done) return;
-    let sent = 0;
-    while (sent < pending.length && this.#credits > 0) {
-      const { bytes, resolve } = pending[sent++];
-      this.#pendingBytes -= bytes.length;
-      resolve(this.#sendPartial(bytes));
-    }
-    this.#pending = sent === pending.length ? undefined : pending.slice(sent);
-    if (this.#pending !== undefined || this.#answer === undefined) return;
+  #sendFirst(): void {
+    this.#pending?.sendFirst((bytes) => this.#sendPartial(bytes));
+    if (this.#waits || this.#answer === undefined) return;
     const answer = this.#answer;
     this.#answer = undefined;
     this.#finish(answer);
@@ -276,8 +271,6 @@ function endedError(): StatusError {
 /** A rejection that crashes nobody who does not await it. */
 function rejected(error: unknown): Promise<never> {
   const promise = Promise.reject(error);
-  promise.catch(ignore);
+  promise.catch(() => {});
   return promise;
 }
-
-function ignore(): void {}

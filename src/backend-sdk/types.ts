@@ -94,7 +94,10 @@ export type ServeOptions = SocketAddress & {
   readonly maxFrameLength?: number;
   /** Time budget of requests that bring none, in ms. Default 60,000. */
   readonly defaultDeadlineMs?: number;
-  /** Partial responses of one task that wait to be granted or sent, in bytes; more fail the task. Default 16 MiB. */
+  /**
+   * Partial responses of one task that wait to be granted or sent, in bytes; more fail the task with RESOURCE_EXHAUSTED. Give it room
+   * for the largest one. Default 16 MiB.
+   */
   readonly maxPendingPartialBytes?: number;
   /** Open links. Default 10,000. */
   readonly maxConnections?: number;

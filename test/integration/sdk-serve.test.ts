@@ -1,6 +1,6 @@
 // serve: what a backend answers, frame by frame, to a peer that speaks RMP by hand.
 import { runInNewContext } from 'node:vm';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import type { BackendHandler, BackendServer, InPlaceHandler, ServeOptions } from '../../src/backend-sdk/types.js';
 import { serve } from '../../src/backend-sdk/serve.js';
@@ -187,6 +187,78 @@ describeEngines('serve', (engine) => {
       [MORE, 'd'],
       [0, 'end'],
     ]);
+  });
+
+  test('partial responses that nobody takes are bounded, and the link goes on with what was accepted', async () => {
+    const given = Buffer.alloc(100_000, 'x');
+    const bound = 1_000_000;
+    const partials: Promise<void>[] = [];
+    const ended = deferred<unknown>();
+    const { peer, server } = await start(
+      async ({ payload }, { partial, signal }) => {
+        if (payload.length > 0) return 'another';
+        signal.addEventListener('abort', () => ended.resolve(signal.reason));
+        // 500 MB, unless somebody stops it; what waits is not awaited.
+        while (partials.length < 5_000 && !signal.aborted) {
+          partials.push(partial(given));
+          if (partials.length % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+        }
+        return 'end';
+      },
+      { maxPendingPartialBytes: bound },
+    );
+    peer.socket.pause();
+    peer.send({ kind: REQUEST, id: 1 });
+    expect(await ended.promise).toMatchObject({ code: 'RESOURCE_EXHAUSTED' });
+    // Beside the bound: what the kernel takes.
+    expect(partials.length).toBeLessThan(1_000);
+    peer.socket.resume();
+    let received = 0;
+    for (let frame = await peer.next(); ; frame = await peer.next()) {
+      if (frame.flags !== MORE) {
+        expect(frame).toMatchObject({ id: 1, arg: Status.RESOURCE_EXHAUSTED });
+        break;
+      }
+      received += frame.payload.length;
+    }
+    const sent = (await Promise.allSettled(partials)).filter(({ status }) => status === 'fulfilled');
+    expect(received).toBe(sent.length * given.length);
+    peer.send({ kind: REQUEST, id: 2, payload: 'next' });
+    expect((await peer.next()).payload.toString()).toBe('another');
+    expect(server.stats()).toMatchObject({ failed: 1, answered: 1, running: 0 });
+  });
+
+  test('tasks of one link take turns while its peer reads slowly; each stream is whole and in order', async () => {
+    const parts = 600;
+    const { peer, server } = await start(
+      async (task, { partial }) => {
+        for (let n = 0; n < parts; n++) {
+          const part = Buffer.alloc(40_000);
+          part.writeUInt32BE(n);
+          // Two wait for each, two for every other: these may be twice as fast.
+          if (task.id % 2 === 0 || n % 2 === 1) await partial(part);
+          else void partial(part);
+        }
+        return Buffer.from([0, 0, parts >> 8, parts & 255]);
+      },
+      { maxPendingPartialBytes: 200_000 },
+    );
+    peer.socket.pause();
+    const ids = [0, 1, 2, 3];
+    for (const id of ids) peer.send({ kind: REQUEST, id });
+    await vi.waitFor(() => expect(server.stats().running).toBe(ids.length));
+    peer.socket.resume();
+    const next = new Map(ids.map((id) => [id, 0]));
+    while (next.size > 0) {
+      const { id, flags, arg, payload } = await peer.next();
+      expect([payload.readUInt32BE(), arg]).toEqual([next.get(id), Status.OK]);
+      if (flags === MORE) next.set(id, next.get(id)! + 1);
+      else next.delete(id);
+      const places = [...next.values()];
+      // Nobody is through while another one has hardly begun (the first one fills the kernel's buffers).
+      expect(Math.max(0, ...places) - Math.min(parts, ...places)).toBeLessThan(0.75 * parts);
+    }
+    expect(server.stats()).toMatchObject({ answered: ids.length, failed: 0, running: 0 });
   });
 
   test('cancel aborts the signal and is answered once, whatever the handler does then', async () => {
