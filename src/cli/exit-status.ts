@@ -7,6 +7,8 @@ export const ExitStatus = {
   usage: 2,
   /** `request`: this plus the status of the answer. */
   status: 10,
+  /** A byte holds no more: 256 would be taken for 0. */
+  most: 255,
 } as const;
 
 /** A mistake in the arguments: one line on stderr and exit status 2. */

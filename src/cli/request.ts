@@ -35,7 +35,8 @@ export function registerRequest(program: Command): void {
     .option('--wait', 'until the deadline for somebody to listen there', false)
     .addHelpText(
       'after',
-      '\nExit status: 0, or 10 + the status of the answer (14 UNAVAILABLE: 24); its sentence is on stderr.',
+      '\nExit status: 0, or 10 + the status of the answer (14 UNAVAILABLE: 24), at most 255; its sentence is on stderr.' +
+        '\nThe listener must speak rmp; a plain or lines one does not understand it.',
     )
     .action(async (text: string, options: RequestArguments, command: Command) => {
       if ((options.port === undefined) === (options.path === undefined)) {
@@ -75,7 +76,7 @@ function describe(error: unknown, where: string, lastError: string | undefined):
   if (!(error instanceof StatusError)) return error;
   if (error.cause instanceof StatusError) return describe(error.cause, where, lastError);
   const reason = error.message === lastError ? `${where}: ${error.message}` : error.message;
-  return new CommandError(`${error.code}: ${reason}`, ExitStatus.status + error.status);
+  return new CommandError(`${error.code}: ${reason}`, Math.min(ExitStatus.status + error.status, ExitStatus.most));
 }
 
 function write(bytes: Buffer): Promise<void> {

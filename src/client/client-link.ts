@@ -12,6 +12,11 @@ import type { Call } from './call.js';
 /** Bytes of one stream that may wait for its consumer before the link thinks of reading no further. */
 const SLOW_STREAM_BYTES = 1_048_576;
 
+/** A client of an echo that does not speak RMP (behind a `plain` listener) is asked its own request and reads its own refusal. */
+const SERVES_NOTHING = Buffer.from(
+  'this side is a client and serves nothing (if the request is its own: the port sends back what it gets, and seems to speak another protocol than rmp)',
+);
+
 /** What links need of their client. */
 export interface LinkOwner {
   readonly maxFrameLength: number;
@@ -148,8 +153,7 @@ export class ClientLink {
     this.#owner.ignoredFrame();
     if ((bytes[start + At.flags] & Flag.noReply) !== 0) return;
     const id = readU32(bytes, start + At.id);
-    const sentence = Buffer.from('this side is a client and serves nothing');
-    this.#writer.write(Kind.response, Flag.notExecuted, 0, id, Status.UNIMPLEMENTED, sentence);
+    this.#writer.write(Kind.response, Flag.notExecuted, 0, id, Status.UNIMPLEMENTED, SERVES_NOTHING);
   }
 
   #response(bytes: Uint8Array, start: number, end: number): void {

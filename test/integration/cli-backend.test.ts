@@ -16,6 +16,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+const STATUS_ERROR = new URL('../../dist/index.js', import.meta.url).href;
+
 async function writeModule(text: string): Promise<string> {
   const file = join(folder, 'handler.mjs');
   await writeFile(file, text);
@@ -69,6 +71,22 @@ describeEngines('ringway backend and request', (engine) => {
     expect(answer.status).toBe(23);
     expect(answer.stdout).toBe('');
     expect(answer.stderr).toBe('ringway: INTERNAL: the model is on fire\n');
+  });
+
+  it('exits with 255 for a status that no exit status can hold', async () => {
+    const handler = await writeModule(`
+      import { StatusError } from ${JSON.stringify(STATUS_ERROR)};
+      export default ({ payload }) => { throw new StatusError(Number(payload), 'so'); };`);
+    const backend = startCli(['backend', '--port', '0', '--handler', handler, '--engine', engine]);
+    const port = await backend.port();
+    for (const [sent, status] of [
+      [244, 254],
+      [245, 255],
+      [246, 255],
+      [4_000_000_000, 255],
+    ]) {
+      expect(await request(port, String(sent))).toMatchObject({ status, stderr: `ringway: STATUS_${sent}: so\n` });
+    }
   });
 
   it('waits before it answers, but not beyond the deadline', async () => {

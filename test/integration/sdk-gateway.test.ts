@@ -48,6 +48,19 @@ describeEngines('both SDKs through a gateway', (engine) => {
     expect(client.stats().ignoredFrames).toBe(0);
   });
 
+  test('a client that was sent to a plain port is told what may be wrong', async () => {
+    const server = await serve({ port: 0, engine }, { handle: (task) => task.payload });
+    const running = await startGateway(engine, [server.port]);
+    const client = connectClient(`rmp://127.0.0.1:${running.plainPort}`, { engine });
+    cleanUps.push(
+      () => server.close(),
+      () => running.close(),
+      () => client.close(),
+    );
+    const message = expect.stringContaining('seems to speak another protocol than rmp');
+    await expect(client.request('hello')).rejects.toMatchObject({ code: 'UNIMPLEMENTED', message });
+  });
+
   test('route, what is left of the budget, and meta but the token arrive', async () => {
     const { client } = await start(({ route, deadlineMs, meta, idempotent }) => {
       // The gateway rounds up to whole ms.
