@@ -26,6 +26,17 @@ export function isHost(host: string): boolean {
   );
 }
 
+/** The one spelling of an IP address that many stand for; an IPv4 address in IPv6 dress is that IPv4 address to the kernel. */
+export function canonicalIp(ip: string): string {
+  // One with a zone has no shorter form that a URL would know.
+  if (isIP(ip) !== 6 || ip.includes('%')) return ip;
+  const short = new URL(`http://[${ip}]`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(short);
+  if (mapped === null) return short;
+  const [high, low] = [Number.parseInt(mapped[1], 16), Number.parseInt(mapped[2], 16)];
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.');
+}
+
 /** @returns a sentence when `text` is no address. */
 export function parseAddress(text: string): Address | string {
   if (text.startsWith('unix:')) return parsePath(text.slice('unix:'.length));

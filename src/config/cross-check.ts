@@ -1,5 +1,6 @@
 /** What one value of a configuration says about another. Runs once every single value is right by itself. */
 import { isIP } from 'node:net';
+import { canonicalIp } from './address.js';
 import { formatPath, formatValue, type Problem } from './problem.js';
 import type { ParsedConfig, ParsedListener, ParsedPool } from './schema.js';
 
@@ -65,8 +66,6 @@ function checkListeners(config: ParsedConfig, report: Report): void {
     report(['admin', 'port'], `${tcpAddress(admin)} is already that of listeners[${at}]`);
 }
 
-const WILDCARDS: Readonly<Record<string, 4 | 6>> = { '0.0.0.0': 4, '::': 6 };
-
 /** Every address of a port and one of them cannot both be listened on: the kernel refuses the second. */
 function checkWildcards({ listeners, admin }: ParsedConfig, report: Report): void {
   const all = [
@@ -74,12 +73,9 @@ function checkWildcards({ listeners, admin }: ParsedConfig, report: Report): voi
     ...(admin === undefined ? [] : [{ ...admin, reusePort: false, path: ['admin'] as Path }]),
   ];
   for (const [at, wide] of all.entries()) {
-    const family = WILDCARDS[wide.host ?? ''];
-    if (family === undefined || !wide.port) continue;
     for (const [otherAt, other] of all.entries()) {
-      const { host = '127.0.0.1', port } = other;
-      const same = port === wide.port && host !== wide.host && (isIP(host) || 4) === family;
-      if (!same || (wide.reusePort && other.reusePort)) continue;
+      if (!wide.port || other.port !== wide.port || !includes(listenHost(wide), listenHost(other))) continue;
+      if (wide.reusePort && other.reusePort) continue;
       const [first, second] = at < otherAt ? [wide, other] : [other, wide];
       const why = `${tcpAddress(wide)} includes ${tcpAddress(other)}`;
       report([...second.path, 'port'], `${why}, and ${formatPath(first.path)} listens there`);
@@ -87,10 +83,20 @@ function checkWildcards({ listeners, admin }: ParsedConfig, report: Report): voi
   }
 }
 
+/** Whether the first is every address of a kind that the second is of. `::` takes IPv4, too. */
+function includes(wide: string, other: string): boolean {
+  if (other === wide) return false;
+  return wide === '::' || (wide === '0.0.0.0' && isIP(other) === 4);
+}
+
+function listenHost({ host = '127.0.0.1' }: { host?: string }): string {
+  return host === 'localhost' ? '127.0.0.1' : canonicalIp(host);
+}
+
 /** Undefined where nothing can collide: a unix socket, or a port that the kernel chooses. */
 function tcpAddress(listener: { host?: string; port?: number }): string | undefined {
   if (listener.port === undefined || listener.port === 0) return undefined;
-  const host = listener.host === undefined || listener.host === 'localhost' ? '127.0.0.1' : listener.host;
+  const host = listenHost(listener);
   return host.includes(':') ? `[${host}]:${listener.port}` : `${host}:${listener.port}`;
 }
 

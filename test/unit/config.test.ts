@@ -299,6 +299,31 @@ describe('each impossible value is refused with its path, the value and what wou
       'admin.port: [::]:5 includes [::1]:5, and listeners[0] listens there',
     ],
     [
+      'every address of a port, of both kinds, and an IPv4 one',
+      withParts({ listeners: [{ port: 5, host: '::' }, { port: 5 }] }),
+      'listeners[1].port: [::]:5 includes 127.0.0.1:5, and listeners[0] listens there',
+    ],
+    [
+      'every address of a port, of both kinds, and every IPv4 one',
+      withParts({ listeners: [{ port: 5, host: '0.0.0.0' }], admin: { port: 5, host: '::' } }),
+      'admin.port: [::]:5 includes 0.0.0.0:5, and listeners[0] listens there',
+    ],
+    [
+      'an address twice, spelled otherwise',
+      withParts({
+        listeners: [
+          { port: 5, host: '::1' },
+          { port: 5, host: '0:0:0:0:0:0:0:1' },
+        ],
+      }),
+      'listeners[1].port: [::1]:5 is already that of listeners[0]',
+    ],
+    [
+      'an IPv4 address twice, once in IPv6 dress',
+      withParts({ listeners: [{ port: 5 }, { port: 5, host: '::ffff:127.0.0.1' }] }),
+      'listeners[1].port: 127.0.0.1:5 is already that of listeners[0]',
+    ],
+    [
       'a name twice',
       withParts({
         listeners: [
