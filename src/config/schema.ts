@@ -107,7 +107,7 @@ const reactors = z.custom<number | 'auto'>(
     value === 'auto' || (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MOST_REACTORS),
   { error: wrong('a number of reactors', `0 (inside the main loop) to ${MOST_REACTORS}, or auto`) },
 );
-const engineObject = object('an engine', {
+export const engineObject = object('an engine', {
   kind: engineKind.default('auto'),
   reactors: reactors.default('auto'),
   maxEngineBytes: bytes(2 ** 20).default(ENGINE_LIMITS.maxEngineBytes),

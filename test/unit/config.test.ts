@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { isHost, parseAddress } from '../../src/config/address.js';
 import { effectiveConfig } from '../../src/config/effective-config.js';
 import { ConfigError, checkConfig, loadConfig, loadConfigFile } from '../../src/config/load-config.js';
 import { nearest } from '../../src/config/nearest.js';
 import { formatPath } from '../../src/config/problem.js';
+import { engineObject, schema } from '../../src/config/schema.js';
 
 const EXAMPLE = new URL('../../examples/gateway.yaml', import.meta.url);
 
@@ -432,13 +434,55 @@ describe('effectiveConfig', () => {
 });
 
 describe('the example', () => {
-  it('names only defaults where it says so, and is right', () => {
-    const config = loadConfig(readFileSync(EXAMPLE, 'utf8'));
+  const text = readFileSync(EXAMPLE, 'utf8');
+
+  it('is right, and names defaults where it does not say otherwise', () => {
+    const config = loadConfig(text);
+    const least = loadConfig(LEAST);
     expect(config.pools.map(({ name }) => name)).toEqual(['chat', 'sessions']);
-    expect(config.pools[0].health).toEqual(loadConfig(LEAST).pools[0].health);
-    expect(config.pools[0].retries).toEqual(loadConfig(LEAST).pools[0].retries);
+    expect({ ...config.pools[0], name: '', servers: [] }).toEqual({ ...least.pools[0], name: '', servers: [] });
+    const { name, port, protocol } = least.listeners[0];
+    expect({ ...config.listeners[0], name, port, protocol, maxConnectionsPerIp: undefined }).toEqual(
+      least.listeners[0],
+    );
+    expect(config.engine).toEqual(least.engine);
+    expect(config.drainGraceMs).toBe(least.drainGraceMs);
+    expect(config.maxQueuedTotal).toBe(least.maxQueuedTotal);
+    expect(config.log).toEqual(least.log);
+  });
+
+  it('has every option there is', () => {
+    const there = keysOf(parse(text) as object);
+    const missing = optionsOf(schema).filter((option) => !there.has(option));
+    // A listener has a port or a path, and this one's path is only told of.
+    expect(missing).toEqual(['listeners.path']);
+    expect(text).toMatch(/^ +# path: \//m);
   });
 });
+
+/** Of every option: its keys, dotted; lists and names of pools count for nothing. */
+function optionsOf(type: unknown, path: readonly string[] = []): string[] {
+  const { def } = type as { def: Record<string, unknown> & { type: string } };
+  if (path.length === 1 && path[0] === 'engine' && def.type !== 'object') return optionsOf(engineObject, path);
+  if (def.type === 'object') {
+    const shape = def.shape as Record<string, unknown>;
+    return Object.entries(shape).flatMap(([key, inner]) => optionsOf(inner, [...path, key]));
+  }
+  const inner = def.innerType ?? def.element ?? def.valueType;
+  return inner === undefined ? [path.join('.')] : optionsOf(inner, path);
+}
+
+function keysOf(value: unknown, path: readonly string[] = [], keys = new Set<string>()): Set<string> {
+  if (Array.isArray(value)) for (const item of value) keysOf(item, path, keys);
+  else if (typeof value !== 'object' || value === null) keys.add(path.join('.'));
+  else {
+    for (const [key, item] of Object.entries(value)) {
+      const isPools = path.length === 0 && key === 'pools';
+      keysOf(isPools ? Object.values(item) : item, [...path, key], keys);
+    }
+  }
+  return keys;
+}
 
 describe('addresses', () => {
   it.each([
