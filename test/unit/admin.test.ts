@@ -53,6 +53,19 @@ describe('admin', () => {
     expect(server.address.host).toBe('127.0.0.1');
   });
 
+  it('cuts off who does not finish a request in time, soon after', async () => {
+    const server = await startAdmin({ port: 0 }, makeSource(), 200);
+    servers.push(server);
+    const socket = connect(server.address.port, '127.0.0.1');
+    const begun = performance.now();
+    socket.write('GET /health HTTP/1.1\r\nhost: h\r\n');
+    let answer = '';
+    for await (const chunk of socket) answer += String(chunk);
+    expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+    // Node's own interval is 30 s.
+    expect(performance.now() - begun).toBeLessThan(10_000);
+  });
+
   it('is healthy whatever the backends are', async () => {
     const response = await ask('/health', { backends: [makeBackendReport({ state: 'down' })] });
     expect(response.status).toBe(200);
