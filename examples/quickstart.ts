@@ -1,6 +1,7 @@
 /** The whole of it in one process: two backends, a gateway in front of them, a client. `node dist-tools/examples/quickstart.js` */
 import { connectClient, createEngine, createGateway, loadConfig, serve } from 'ringway';
 
+// A backend in a process of its own adds `handleSignals: true`: SIGTERM then finishes what is in flight. Here `drain` below does.
 const shout = (name: string) =>
   serve({ port: 0 }, { handle: (task) => `${name}: ${task.payload.toString().toUpperCase()}` });
 const backends = await Promise.all([shout('one'), shout('two')]);

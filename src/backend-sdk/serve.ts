@@ -26,13 +26,13 @@ const POSITIVE_OPTIONS = ['maxConcurrent', 'defaultDeadlineMs', 'maxPendingParti
 const COUNT_OPTIONS = ['maxQueued', 'drainGraceMs'] as const;
 
 /**
- * Starts a backend.
+ * Starts a backend. Signals are left to the program: `handleSignals` makes SIGTERM say going-away and finish what is in flight.
  * @param options where it listens and its limits; every one has a safe default.
  * @param handler `handle` for ordinary tasks, or `handleInPlace` for echo-like ones.
  * @throws an Error with the system's code (`EADDRINUSE`, `EACCES`, …) when it cannot listen, one with `ERR_ENGINE_UNAVAILABLE`
  *   when a named engine cannot run, `TypeError` or `RangeError` for options that make no sense.
  * @example
- *   const server = await serve({ port: 9101 }, { handle: (task) => task.payload.toString().toUpperCase() });
+ *   const server = await serve({ port: 9101, handleSignals: true }, { handle: (task) => task.payload.toString().toUpperCase() });
  */
 export async function serve(options: ServeOptions, handler: BackendHandler | InPlaceHandler): Promise<BackendServer> {
   checkOptions(options, handler);

@@ -105,9 +105,13 @@ export type ServeOptions = SocketAddress & {
   readonly idleTimeoutMs?: number;
   /** Several processes on one port, by SO_REUSEPORT. Default false. */
   readonly reusePort?: boolean;
-  /** What SIGTERM and SIGINT give tasks in flight before they are cut, and `drain` without an argument. Default 30,000 ms. */
+  /** What `drain` without an argument (and a signal, with `handleSignals`) gives tasks in flight before they are cut. Default 30,000 ms. */
   readonly drainGraceMs?: number;
-  /** Drains on SIGTERM and SIGINT and sets the exit status: 0, or 1 when tasks were cut. A second signal exits at once. Default false. */
+  /**
+   * Drains on SIGTERM and SIGINT and sets the exit status: 0, or 1 when tasks were cut. A second signal exits at once. Default false,
+   * because signals are the program's: without it (or a handler of your own that calls `drain`) SIGTERM ends the process at once, and
+   * what is in flight is lost. A program that is a backend and nothing else sets it, as `ringway backend` drains.
+   */
   readonly handleSignals?: boolean;
   /** A handler threw something other than a `StatusError`: for your log. The requester got INTERNAL. */
   readonly onError?: (error: unknown, task: Task | undefined) => void;
