@@ -3,6 +3,7 @@
 docs/PROTOCOL.md specifies the frames. `Client` can be used by many threads: one of its own reads and hands out the answers.
 """
 import itertools, queue, socket, struct, sys, threading
+from concurrent.futures import ThreadPoolExecutor
 
 HEADER = struct.Struct(">IBBHII")  # length, kind, flags, route, id, arg
 REQUEST, RESPONSE, CANCEL, PING, PONG = 1, 2, 3, 6, 7
@@ -57,6 +58,4 @@ if __name__ == "__main__":
     try: client = Client("127.0.0.1", int(sys.argv[1]))
     except OSError as error: sys.exit("no connection to port %s: %s" % (sys.argv[1], error.strerror))
     ask = lambda text: sys.stdout.write(b"".join(client.stream(text.encode())).decode() + "\n")
-    threads = [threading.Thread(target=ask, args=(text,)) for text in sys.argv[2:]]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    with ThreadPoolExecutor(len(sys.argv)) as threads: list(threads.map(ask, sys.argv[2:]))

@@ -91,6 +91,48 @@ describeEngines('Python examples', (engine) => {
     expect(await ended).toEqual([0, null]);
   });
 
+  test.skipIf(missing)(
+    'the backend finishes a stream after SIGTERM, and refuses what crossed its going-away',
+    async () => {
+      const { child, port } = await startBackend();
+      const peer = await RmpPeer.connect(port);
+      cleanUps.push(() => peer.destroy());
+      const word = 'w'.repeat(100_000);
+      const words = 150;
+      peer.send({ kind: 1, id: 1, payload: `stream ${`${word} `.repeat(words)}` });
+      expect((await peer.next()).id).toBe(1);
+      const ended = once(child, 'close');
+      // Of 15 MB the kernel takes less: the stream is in flight.
+      peer.socket.pause();
+      child.kill('SIGTERM');
+      await expect
+        .poll(() =>
+          RmpPeer.connect(port).then(
+            (other) => other.destroy(),
+            () => 'refused',
+          ),
+        )
+        .toBe('refused');
+      peer.send({ kind: 1, id: 2, payload: 'crossed' });
+      peer.socket.resume();
+      const kinds: number[] = [];
+      let partials = 1;
+      for (let open = 2; open > 0; ) {
+        const { kind, flags, id, arg } = await peer.next();
+        if (kind === 6) peer.send({ kind: 7, id });
+        if (kind !== 2) kinds.push(kind);
+        else if (flags === 1) partials++;
+        else {
+          expect([id, flags, arg]).toEqual(id === 1 ? [1, 0, 0] : [2, 8, 14]);
+          open--;
+        }
+      }
+      expect(kinds).toEqual([8, 6]);
+      expect(partials).toBe(words);
+      expect(await ended).toEqual([0, null]);
+    },
+  );
+
   test.skipIf(missing)('the client prints its answers', async () => {
     const { running } = await start();
     const child = spawn('python3', [`${FOLDER}client.py`, String(running.rmpPort), 'one', 'two'], {
