@@ -28,7 +28,7 @@ export function registerBackend(program: Command): void {
     .command('backend')
     .description('Serve requests over RMP, to gateways and clients: an echo, or the handler of a module.')
     .option('--port <port>', 'port to listen on; 0: any free one', port)
-    .option('--host <address>', 'IP address to listen on; beyond loopback is your choice', '127.0.0.1')
+    .option('--host <address>', 'IP address to listen on; 0.0.0.0 or :: lets other machines in', '127.0.0.1')
     .option('--path <path>', 'unix socket to listen on, instead of host and port')
     .option('--echo', 'answer each request with its payload')
     .option(
@@ -38,10 +38,14 @@ export function registerBackend(program: Command): void {
     .option('--delay-ms <n>', 'wait before each answer', milliseconds, 0)
     .option(
       '--max-concurrent <n>',
-      'requests handled at once; others wait',
+      'requests handled at once, 1024 by default; 1024 more wait, others are refused',
       wholeNumber('a number of requests', 1, 2 ** 31 - 1),
     )
-    .option('--drain-grace-ms <n>', 'time for what is in flight after SIGTERM', milliseconds);
+    .option('--drain-grace-ms <n>', 'time for what is in flight after SIGTERM, 30000 by default', milliseconds);
+  command.addHelpText(
+    'after',
+    '\nSIGTERM drains it, a second one aborts. Exit status then: 0 when all was finished, 1 when the grace period cut something.',
+  );
   withEngineOptions(command).action(async (options: BackendArguments) => {
     if ((options.port === undefined) === (options.path === undefined)) {
       command.error("error: exactly one of '--port <port>' and '--path <path>' is needed");

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { DriverName, Engine } from '../engine/engine.js';
 import { describeIoUring } from '../engine/native-engine.js';
 import { createEngine } from '../engine/select-engine.js';
+import { packageVersion } from '../package-root.js';
 import { advise } from './advise.js';
 import { type Limits, type MachineFacts, machineFacts } from './machine-facts.js';
 
@@ -19,6 +20,7 @@ export function registerDoctor(program: Command): void {
       const facts = machineFacts();
       const auto = await tryEngine('auto');
       const rows: Row[] = [
+        ['ringway', packageVersion()],
         ['engine', auto.sentence],
         ...(await describeDrivers()),
         ...describeFacts(facts),

@@ -18,15 +18,24 @@ interface EchoArguments extends EngineArguments {
 export function registerEcho(program: Command): void {
   const command = program
     .command('echo')
-    .description('Send each frame back: for a first try, and for measuring.')
+    .description(
+      'Send each frame back, without a gateway: for a first try (--framing line, then nc), and for measuring. It speaks no RMP.',
+    )
     .requiredOption('--port <port>', 'port to listen on; 0: any free one', port)
-    .option('--host <address>', 'IP address to listen on; beyond loopback is your choice', '127.0.0.1')
+    .option('--host <address>', 'IP address to listen on; 0.0.0.0 or :: lets other machines in', '127.0.0.1')
     .addOption(
-      new Option('--framing <format>', 'a u32 big-endian length and the payload; lines; or whatever comes')
+      new Option(
+        '--framing <format>',
+        'length: a u32 big-endian length and the payload; line: a line of text; raw: whatever comes',
+      )
         .choices([...FRAMINGS])
         .default('length'),
     )
-    .option('--max-connections <n>', 'default 10000', wholeNumber('a number of connections', 1, 2 ** 31 - 1));
+    .option(
+      '--max-connections <n>',
+      'open at once; more are closed at accept. 10000 by default',
+      wholeNumber('a number of connections', 1, 2 ** 31 - 1),
+    );
   withEngineOptions(command).action(async (options: EchoArguments) => {
     process.exitCode = await echo(options);
   });

@@ -1,20 +1,15 @@
 /** `ringway`: one command per file. Here: what they have in common, and what their exit status says. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../config/problem.js';
 import { registerBackend } from './backend.js';
 import { registerBuild } from './build.js';
 import { registerDoctor } from './doctor.js';
 import { registerEcho } from './echo.js';
+import { packageVersion } from '../package-root.js';
 import { CommandError, ExitStatus, UsageError } from './exit-status.js';
 import { explainError } from './explain-error.js';
 import { registerRequest } from './request.js';
 import { registerStart } from './start.js';
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 export function createProgram(): Command {
   const program = new Command('ringway')

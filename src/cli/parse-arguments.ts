@@ -33,6 +33,8 @@ export function withEngineOptions(command: Command): Command {
       new Option('--engine <name>', 'what moves the bytes; only auto falls back').choices([...ENGINES]).default('auto'),
     )
     .addOption(
-      new Option('--reactors <n>', 'reactor threads; 0: inside the main loop').argParser(reactorCount).default('auto'),
+      new Option('--reactors <n>', "threads that move bytes; 0, which auto is: inside Node's own loop")
+        .argParser(reactorCount)
+        .default('auto'),
     );
 }

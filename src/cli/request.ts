@@ -14,8 +14,8 @@ interface RequestArguments {
   readonly path?: string;
   readonly route: number;
   readonly deadline: number;
-  readonly idempotent: boolean;
-  readonly wait: boolean;
+  readonly idempotent?: boolean;
+  readonly wait?: boolean;
 }
 
 /** How often a connection that cannot be made is looked for. */
@@ -29,10 +29,10 @@ export function registerRequest(program: Command): void {
     .option('--port <port>', 'port of a gateway or backend', targetPort)
     .option('--host <host>', 'its name or address', '127.0.0.1')
     .option('--path <path>', 'its unix socket, instead of host and port')
-    .option('--route <n>', 'pool or command', routeNumber, 0)
-    .option('--deadline <ms>', 'time budget', milliseconds, 10_000)
-    .option('--idempotent', 'it may be sent twice', false)
-    .option('--wait', 'until the deadline for somebody to listen there', false)
+    .option('--route <n>', 'which route of the gateway, or command of a backend', routeNumber, 0)
+    .option('--deadline <ms>', 'time budget; 0: the default of the pool', milliseconds, 10_000)
+    .option('--idempotent', 'the gateway may send it to a backend twice')
+    .option('--wait', 'wait until the deadline for somebody to listen there')
     .addHelpText(
       'after',
       '\nExit status: 0, or 10 + the status of the answer (14 UNAVAILABLE: 24), at most 255; its sentence is on stderr.' +

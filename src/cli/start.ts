@@ -15,15 +15,15 @@ import { readyLine } from './ready-line.js';
 
 interface StartArguments {
   readonly config: string;
-  readonly check: boolean;
+  readonly check?: boolean;
 }
 
 export function registerStart(program: Command): void {
   program
     .command('start')
     .description('Start the gateway of a configuration file. SIGTERM drains it, a second one aborts.')
-    .requiredOption('--config <file>', 'YAML or JSON; examples/gateway.yaml is a commented one')
-    .option('--check', 'check the configuration and print it with every default, without starting', false)
+    .requiredOption('--config <file>', 'YAML or JSON; examples/gateway.yaml in the package has every option, commented')
+    .option('--check', 'check the configuration and print it with every default, without starting')
     .addHelpText(
       'after',
       '\nExit status after a drain: 0 when all was finished, 1 when the grace period cut something.',

@@ -18,6 +18,8 @@ const NEEDED = [
   /^bin\/ringway$/,
   // The program, and its types.
   /^dist\/.*\.(js|d\.ts)$/,
+  // What `ringway start --help` speaks of.
+  /^examples\/gateway\.yaml$/,
   // `ringway build`.
   /^(binding\.gyp|native\/sources\.txt|native\/.*\.(h|cc))$/,
   /^prebuilds\/[a-z]+-[a-z0-9]+\/ringway\.(glibc|musl)\.node$/,
