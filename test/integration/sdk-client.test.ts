@@ -325,6 +325,21 @@ describeEngines('connectClient', (engine) => {
     expect(client.stats()).toMatchObject({ queued: 0, inFlight: 0 });
   });
 
+  test.each([
+    ['a priority', { priority: 256 }],
+    ['a type of a field', { custom: new Map([[5, Buffer.from('x')]]) }],
+    ['a value that is none', { tenant: 7 as unknown as string }],
+    ['more than 65,535 bytes', { tenant: 'x'.repeat(65_536) }],
+  ])('meta that cannot be sent rejects, and nothing is thrown: %s', async (_what, meta) => {
+    const { client, peer } = await pair();
+    const refused = { code: 'INVALID_ARGUMENT', notExecuted: true };
+    await expect(client.request('', { meta })).rejects.toMatchObject(refused);
+    await expect(client.notify('', { meta })).rejects.toMatchObject(refused);
+    await expect(client.stream('', { meta }).next()).rejects.toMatchObject(refused);
+    expect(await peer.untilPong()).toEqual([]);
+    expect(client.stats()).toMatchObject({ queued: 0, inFlight: 0 });
+  });
+
   test('many large requests at once go out in turn, without filling the connection’s buffer', async () => {
     const server = await backend((task) => String(task.payload.length));
     const client = connect(`rmp://127.0.0.1:${server.port}`);
