@@ -16,9 +16,10 @@ const meta = new MetaScan();
 const NO_BYTES = new Uint8Array(0);
 
 export class RmpSession extends Session {
+  /** Its first frame has come: a hello cannot follow. */
   #spoke = false;
-  /** It was told going-away before it said anything: a hello of ours would not be our first frame. */
-  #toldFirst = false;
+  /** Grace of a going-away that waits for the first frame: the answer to a hello must stand before it. -1: none waits. */
+  #goAwayMs = -1;
 
   get refusesWhenFull(): boolean {
     return true;
@@ -26,9 +27,12 @@ export class RmpSession extends Session {
 
   frame(bytes: Uint8Array, start: number, end: number): void {
     if (this.left) return;
+    if (!this.#spoke) {
+      this.#firstFrame(bytes, start, end);
+      return;
+    }
     if (bytes[start + At.kind] === Kind.request) this.#request(bytes, start, end);
     else this.#otherFrame(bytes[start + At.kind], bytes, start, end);
-    this.#spoke = true;
   }
 
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
@@ -61,8 +65,20 @@ export class RmpSession extends Session {
   }
 
   sayGoingAway(graceMs: number): void {
-    this.#toldFirst = !this.#spoke;
-    this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);
+    if (this.#spoke) this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);
+    else this.#goAwayMs = graceMs;
+  }
+
+  #firstFrame(bytes: Uint8Array, start: number, end: number): void {
+    this.#spoke = true;
+    const goes = this.#goAwayMs !== -1;
+    if (bytes[start + At.kind] === Kind.hello) {
+      this.#hello(bytes, start + At.payload, end);
+      if (goes && !this.left) this.sayGoingAway(this.#goAwayMs);
+      return;
+    }
+    if (goes) this.sayGoingAway(this.#goAwayMs);
+    this.frame(bytes, start, end);
   }
 
   #request(bytes: Uint8Array, start: number, end: number): void {
@@ -112,7 +128,7 @@ export class RmpSession extends Session {
         this.#control(Kind.pong, readU32(bytes, start + At.id), 0, bytes, start + At.payload, end);
         return;
       case Kind.hello:
-        this.#hello(bytes, start + At.payload, end);
+        this.violation('a hello that is not its first frame');
         return;
       case Kind.response:
       case Kind.push:
@@ -140,11 +156,10 @@ export class RmpSession extends Session {
 
   /** No features towards clients: their partial responses are bounded by `maxStreamBufferedBytes`. */
   #hello(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#spoke || parseHello(bytes, start, end) === undefined) {
-      this.violation(this.#spoke ? 'a hello that is not its first frame' : 'a malformed hello');
+    if (parseHello(bytes, start, end) === undefined) {
+      this.violation('a malformed hello');
       return;
     }
-    if (this.#toldFirst) return;
     const { maxFrameLength = ENGINE_LIMITS.maxFrameLength } = this.context.config;
     const payload = encodeHello({ features: 0, maxFrameLength, streamWindow: 0 });
     this.#control(Kind.hello, 0, 0, payload, 0, payload.length);

@@ -16,6 +16,8 @@ const KEYS = 4;
 const METAS = Array.from({ length: KEYS }, (_, key) => encodeMeta({ token: 'secret', affinityKey: `k${key}` }));
 const META_WITHOUT_KEY = encodeMeta({ tenant: 'somebody', priority: 3 });
 const MALFORMED_META = Uint8Array.of(0, 9, 1, 0);
+/** Share of the clients that say hello. */
+const HELLOS = 0.6;
 /** Beside those of its first requests a client uses ids that were answered. */
 const ID_STEP = 7_919;
 
@@ -48,7 +50,9 @@ export class SimulatedClient implements Peer {
     this.#ledger = ledger;
   }
 
-  opened(): void {}
+  opened(): void {
+    if (this.protocol === 'rmp' && this.#random.chance(HELLOS)) this.#sayHello();
+  }
 
   take(sent: Sent): void {
     if (this.protocol !== 'rmp') {
@@ -128,7 +132,6 @@ export class SimulatedClient implements Peer {
   #sayMore(): void {
     if (this.protocol !== 'rmp') return;
     const random = this.#random;
-    if (this.#sent === 0 && random.chance(0.5)) this.#sayHello();
     this.#push(random.pick([Kind.ping, Kind.ping, Kind.cancel, Kind.pong, Kind.push, 200]), 0, random.below(1_000));
   }
 

@@ -273,6 +273,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a hello is the first frame/,
   },
   {
+    name: 'a going-away does not wait for the answer to a hello',
+    file: 'rmp-session.ts',
+    find: 'if (this.#spoke) this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);',
+    replace: 'if (graceMs >= 0) this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);',
+    finds: /^a hello is the first frame/,
+  },
+  {
     name: 'answers of a client of lines overtake each other',
     file: 'ordered-session.ts',
     find: 'this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done',

@@ -2,8 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { Status } from '../../src/engine/tables.gen.js';
 import { limits } from '../../src/limits.js';
+import { encodeHello } from '../../src/protocol/hello.js';
 import { Flag, Kind } from '../../src/protocol/rmp.js';
 import { BACKEND_PORT, GatewayWorld, PORT, takeFrames } from '../support/gateway-world.js';
+
+const HELLO = encodeHello({ features: 1, maxFrameLength: 0, streamWindow: 4 });
 
 describe('drain', () => {
   test('finishes what is in flight, refuses what is new, and ends without a cut', async () => {
@@ -81,10 +84,12 @@ describe('drain', () => {
   test('a request that crossed the going-away is answered, not discarded', async () => {
     const world = await GatewayWorld.start();
     const client = world.client();
+    world.send(client, { kind: Kind.ping });
+    takeFrames(client);
     const drained = world.gateway.drain();
     world.engine.advance(limits.crossingMs / 2);
     expect(client.gone).toBe(false);
-    takeFrames(client);
+    expect(takeFrames(client).map(({ kind }) => kind)).toEqual([Kind.goingAway]);
     world.send(client, { id: 1 });
     expect(takeFrames(client)).toEqual([
       expect.objectContaining({ id: 1, arg: Status.UNAVAILABLE, flags: Flag.notExecuted }),
@@ -148,12 +153,31 @@ describe('drain', () => {
     expect(await drained).toMatchObject({ cut: 0, unflushed: 1 });
   });
 
-  test('a connection the kernel had already accepted hears of it', async () => {
+  test('a connection the kernel had already accepted hears of it, with its first frame', async () => {
     const world = await GatewayWorld.start();
     const client = world.engine.client(PORT);
     void world.gateway.drain(1_000);
+    world.send(client, { kind: Kind.ping, id: 1 });
+    expect(takeFrames(client).map(({ kind }) => kind)).toEqual([Kind.goingAway, Kind.pong]);
+  });
+
+  test.each([
+    ['it was connected before', true],
+    ['it comes while the drain goes on', false],
+  ])('who says hello gets its answer before the going-away: %s', async (_when, before) => {
+    const world = await GatewayWorld.start();
+    const busy = world.client();
+    world.send(busy, { id: 1 });
+    const early = before ? world.client() : world.engine.client(PORT);
+    void world.gateway.drain(1_000);
     world.engine.settle();
-    expect(takeFrames(client).map(({ kind }) => kind)).toEqual([Kind.goingAway]);
+    expect(takeFrames(early)).toEqual([]);
+    world.send(early, { kind: Kind.hello, payload: HELLO }, { id: 1 });
+    expect(takeFrames(early)).toMatchObject([
+      { kind: Kind.hello },
+      { kind: Kind.goingAway, arg: 1_000 },
+      { kind: Kind.response, id: 1, arg: Status.UNAVAILABLE, flags: Flag.notExecuted },
+    ]);
   });
 
   test('a second call answers with the same promise', async () => {

@@ -25,18 +25,6 @@ describe('rmp client', () => {
     expect(world.requests()).toHaveLength(1);
   });
 
-  test('is not answered behind a going-away: it would not be the first frame', async () => {
-    const world = await GatewayWorld.start();
-    const client = world.engine.client(PORT);
-    void world.gateway.drain(1_000);
-    world.engine.settle();
-    world.send(client, { kind: Kind.hello, payload: HELLO }, { id: 1 });
-    expect(takeFrames(client).map(({ kind, arg }) => [kind, arg])).toEqual([
-      [Kind.goingAway, 1_000],
-      [Kind.response, Status.UNAVAILABLE],
-    ]);
-  });
-
   test('a pong repeats id and payload of the ping', async () => {
     const world = await GatewayWorld.start();
     const client = world.client();
