@@ -5,6 +5,7 @@
 import type { CloseInfo, Engine } from '../engine/engine.js';
 import { Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
+import { bodyStart } from '../protocol/meta-scan.js';
 import { Flag } from '../protocol/rmp.js';
 import type { BackendConnection, LinkCounters, LinkEvents } from './backend-connection.js';
 import { DeadlineWheel } from './deadline-wheel.js';
@@ -261,9 +262,23 @@ export class Relay implements LinkEvents {
       const owner = table.ownerOf(slot)!;
       // Of this attempt alone: an earlier one, or a part of this one, may have been executed.
       if (refused && table.has(slot, Mark.everSent)) flags &= ~Flag.notExecuted;
+      if (end - start > owner.maxResponseBytes) {
+        this.#answerTooLong(slot, status, flags, bytes, start, end);
+        return;
+      }
       this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, now);
       owner.answer(slot, status, flags, bytes, start, end);
     }
+  }
+
+  /** Sent all the same it would end the client's connection. Of an error the client is told what fits. */
+  #answerTooLong(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
+    if (status === Status.OK) {
+      this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, Sentence.responseTooLong);
+      return;
+    }
+    const from = (flags & Flag.meta) === 0 ? start : bodyStart(bytes, start);
+    this.#finish(slot, Outcome.failed, status, flags & Flag.notExecuted, bytes.subarray(from, end));
   }
 
   /** What waits is sent once per turn, not after each answer: most of those tries would find one place, and then none. */

@@ -5,7 +5,7 @@ import { MetaScan, withoutToken } from '../protocol/meta-scan.js';
 import { At, Flag, HEADER_BYTES, header, Kind, readU16, readU32, setHeader } from '../protocol/rmp.js';
 import { hashBytes } from './allocator.js';
 import { FIRST_IGNORABLE_KIND } from './backend-connection.js';
-import { Sentence } from './sentence.js';
+import { cutSentence, Sentence } from './sentence.js';
 import { Pause, Session } from './session.js';
 import { Word } from './task-table.js';
 
@@ -46,6 +46,7 @@ export class RmpSession extends Session {
   }
 
   partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined {
+    if (end - start > this.maxResponseBytes) return Sentence.responseTooLong;
     if (this.congested && this.connection.bufferedAmount > this.context.config.maxStreamBufferedBytes) {
       return Sentence.clientTooSlow;
     }
@@ -57,7 +58,8 @@ export class RmpSession extends Session {
   }
 
   fail(slot: number, status: number, flags: number, sentence: Uint8Array): void {
-    this.answer(slot, status, flags, sentence, 0, sentence.length);
+    const text = cutSentence(sentence, this.maxResponseBytes);
+    this.answer(slot, status, flags, text, 0, text.length);
   }
 
   end(): void {
@@ -156,10 +158,12 @@ export class RmpSession extends Session {
 
   /** No features towards clients: their partial responses are bounded by `maxStreamBufferedBytes`. */
   #hello(bytes: Uint8Array, start: number, end: number): void {
-    if (parseHello(bytes, start, end) === undefined) {
+    const hello = parseHello(bytes, start, end);
+    if (hello === undefined) {
       this.violation('a malformed hello');
       return;
     }
+    if (hello.maxFrameLength > 0) this.maxResponseBytes = Math.min(this.maxResponseBytes, hello.maxFrameLength);
     const { maxFrameLength = ENGINE_LIMITS.maxFrameLength } = this.context.config;
     const payload = encodeHello({ features: 0, maxFrameLength, streamWindow: 0 });
     this.#control(Kind.hello, 0, 0, payload, 0, payload.length);

@@ -39,6 +39,9 @@ const IS_PEERS_FAULT: ReadonlySet<CloseReason> = new Set<CloseReason>([
   'response-buffer-full',
 ]);
 
+/** No client takes longer frames. A small integer, so that the relay compares without touching the heap. */
+const NO_LIMIT = 0x7fff_ffff;
+
 /** Why a client is not read. */
 export const Pause = { congested: 1, queueFull: 2, pipelined: 4 } as const;
 
@@ -54,6 +57,7 @@ export abstract class Session implements TaskOwner {
   queuedTasks = 0;
   /** Gone, or sent away: nothing is read from it and nothing is answered. */
   left = false;
+  maxResponseBytes = NO_LIMIT;
   protected readonly context: SessionContext;
   /** The connection's buffer is above its high watermark. */
   protected congested = false;

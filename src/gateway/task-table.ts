@@ -115,6 +115,8 @@ export interface TaskOwner {
   readonly maxQueuedTasks: number;
   /** A full queue refuses (there is room for a status), instead of stopping to read. */
   readonly refusesWhenFull: boolean;
+  /** The longest response this client takes, in bytes. The relay ends a task whose answer is longer. */
+  readonly maxResponseBytes: number;
   /** The final answer of the backend; `bytes` are valid during the call. Releases the slot now or when its turn came. */
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void;
   /** A partial response. Answers with a sentence when this client cannot take it: the task ends RESOURCE_EXHAUSTED. */

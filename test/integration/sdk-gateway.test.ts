@@ -3,12 +3,14 @@ import { afterEach, expect, test } from 'vitest';
 import { serve } from '../../src/backend-sdk/serve.js';
 import type { BackendHandler, BackendServer, ServeOptions } from '../../src/backend-sdk/types.js';
 import { connectClient } from '../../src/client/connect-client.js';
-import type { Client } from '../../src/client/types.js';
+import type { Client, ClientOptions } from '../../src/client/types.js';
 import { Status } from '../../src/engine/tables.gen.js';
 import type { Gateway } from '../../src/gateway/gateway.js';
 import { StatusError } from '../../src/protocol/status-error.js';
 import { describeEngines } from '../support/engines.js';
 import { startGateway } from '../support/sdk-gateway.js';
+
+type StartOptions = Partial<ServeOptions> & { backends?: number; clientOptions?: ClientOptions };
 
 describeEngines('both SDKs through a gateway', (engine) => {
   const cleanUps: (() => unknown)[] = [];
@@ -18,7 +20,7 @@ describeEngines('both SDKs through a gateway', (engine) => {
 
   async function start(
     handle: BackendHandler['handle'],
-    { backends = 1, ...options }: Partial<ServeOptions> & { backends?: number } = {},
+    { backends = 1, clientOptions = {}, ...options }: StartOptions = {},
   ): Promise<{ client: Client; other: Client; servers: BackendServer[]; gateway: Gateway }> {
     const servers: BackendServer[] = [];
     for (let n = 0; n < backends; n++) {
@@ -28,7 +30,7 @@ describeEngines('both SDKs through a gateway', (engine) => {
       engine,
       servers.map(({ port }) => port),
     );
-    const client = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
+    const client = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine, ...clientOptions });
     const other = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
     cleanUps.push(
       () => Promise.all(servers.map((server) => server.close())),
@@ -119,6 +121,24 @@ describeEngines('both SDKs through a gateway', (engine) => {
     }
     expect(gateway.stats().backends).toMatchObject([{ state: 'up', failures: 0 }]);
     expect(String(await client.request(Buffer.alloc(290_000)))).toBe('290000 bytes');
+  });
+
+  test('an answer longer than the client takes harms no other request of it', async () => {
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const handle: BackendHandler['handle'] = async (task) => {
+      if (task.payload.toString() === 'big') return Buffer.alloc(10_000);
+      await held;
+      return 'slow';
+    };
+    const { client } = await start(handle, { clientOptions: { maxFrameLength: 1_000 } });
+    const slow = client.request('slow');
+    await expect(client.request('big')).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED', notExecuted: false });
+    release();
+    expect((await slow).toString()).toBe('slow');
+    expect(client.stats().connects).toBe(1);
   });
 
   test('a cancel and a client that leaves reach the backend’s signal', async () => {

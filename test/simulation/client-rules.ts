@@ -2,6 +2,7 @@
 import { type CloseReason, Status } from '../../src/engine/tables.gen.js';
 import { limits } from '../../src/limits.js';
 import { Sentence } from '../../src/gateway/sentence.js';
+import { parseHello } from '../../src/protocol/hello.js';
 import { MetaScan } from '../../src/protocol/meta-scan.js';
 import { Flag, Kind, readU32 } from '../../src/protocol/rmp.js';
 import { statusName } from '../../src/protocol/status-error.js';
@@ -27,6 +28,7 @@ const STATUS_OF: Record<Why, number> = {
   linkBrokeUnsent: Status.UNAVAILABLE,
   clientTooSlow: Status.RESOURCE_EXHAUSTED,
   requestTooLong: Status.INVALID_ARGUMENT,
+  responseTooLong: Status.RESOURCE_EXHAUSTED,
   answerTooLong: Status.RESOURCE_EXHAUSTED,
   cut: Status.UNAVAILABLE,
 };
@@ -63,10 +65,16 @@ export class ClientRules {
         return;
       case Kind.hello:
         if (client.heard > 1) client.offended = true;
+        else this.#hello(client, frame);
         return;
       default:
         if (!KNOWN_KINDS.has(frame.kind) && frame.kind < FIRST_IGNORABLE_KIND) client.offended = true;
     }
+  }
+
+  #hello(client: ClientRecord, { bytes, start, end }: Frame): void {
+    const { maxFrameLength } = parseHello(bytes, start, end)!;
+    if (maxFrameLength > 0) client.maxBytes = maxFrameLength;
   }
 
   #request(client: ClientRecord, frame: Frame): void {
@@ -117,6 +125,9 @@ export class ClientRules {
   says(client: ClientRecord, frame: Frame): Sent {
     const { kind, flags, route, id, arg } = frame;
     let task = -1;
+    if (frame.end - frame.start > client.maxBytes) {
+      broken('no frame is longer than the client takes', `client ${client.number}: ${frame.end - frame.start} bytes`);
+    }
     if (kind === Kind.response) task = this.#response(client, frame).number;
     else if (kind === Kind.pong) this.#pong(client, id);
     else if (kind !== Kind.goingAway && kind !== Kind.hello) {
@@ -178,7 +189,9 @@ export class ClientRules {
     this.#isBackendsAnswer(client, task, bytes, start, end);
     const { answer } = task;
     if (answer === undefined) broken('no answer but that of a backend which is waited for', `task ${task.number}`);
-    if (answer.status !== status || answer.bodyBytes !== end - start) {
+    // Of an error's sentence the client is told what it takes.
+    const bodyBytes = status === Status.OK ? answer.bodyBytes : Math.min(answer.bodyBytes, client.maxBytes);
+    if (answer.status !== status || bodyBytes !== end - start) {
       broken('an answer is the one to this request', `task ${task.number}: status ${status}, ${end - start} bytes`);
     }
     if (status !== Status.OK) this.#isTrulyNotExecuted(task, flags);
@@ -229,11 +242,12 @@ export class ClientRules {
       linkBrokeUnsent: () => task.live === undefined,
       clientTooSlow: () => task.partialsHeard > task.partialsSaid,
       requestTooLong: () => ledger.isTooLong(task),
+      responseTooLong: () => task.longestHeard > task.client.maxBytes,
       answerTooLong: () => task.client.protocol !== 'rmp' && task.partialsHeard > 0,
       cut: () => ledger.draining && nowMs >= ledger.cutFromMs,
     };
     if (!holds[why]()) broken('an error has a reason that holds', `task ${task.number} was ended: ${why}`);
-    if (why === 'clientTooSlow') task.partialsSaid = task.partialsHeard;
+    if (why === 'clientTooSlow' || why === 'responseTooLong') task.partialsSaid = task.partialsHeard;
     if (why === 'cut') ledger.cut++;
   }
 

@@ -18,6 +18,8 @@ const META_WITHOUT_KEY = encodeMeta({ tenant: 'somebody', priority: 3 });
 const MALFORMED_META = Uint8Array.of(0, 9, 1, 0);
 /** Share of the clients that say hello. */
 const HELLOS = 0.6;
+/** What some of them say they take: every sentence of the gateway's, not every answer. */
+const SHORT_FRAME_BYTES = 70;
 /** Beside those of its first requests a client uses ids that were answered. */
 const ID_STEP = 7_919;
 
@@ -136,7 +138,8 @@ export class SimulatedClient implements Peer {
   }
 
   #sayHello(): void {
-    this.#push(Kind.hello, 0, 0, encodeHello({ features: 1, maxFrameLength: 0, streamWindow: 4 }));
+    const maxFrameLength = this.#random.chance(0.3) ? SHORT_FRAME_BYTES : 0;
+    this.#push(Kind.hello, 0, 0, encodeHello({ features: 1, maxFrameLength, streamWindow: 4 }));
   }
 
   #push(kind: number, flags: number, id: number, payload: Uint8Array = NO_BODY): void {

@@ -273,6 +273,13 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a hello is the first frame/,
   },
   {
+    name: 'an answer is longer than its client takes',
+    file: 'relay.ts',
+    find: 'if (end - start > owner.maxResponseBytes) {',
+    replace: 'if (end - start > owner.maxResponseBytes + 100) {',
+    finds: /^no frame is longer than the client takes/,
+  },
+  {
     name: 'a going-away does not wait for the answer to a hello',
     file: 'rmp-session.ts',
     find: 'if (this.#spoke) this.#control(Kind.goingAway, 0, graceMs, NO_BYTES, 0, 0);',

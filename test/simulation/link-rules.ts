@@ -284,6 +284,7 @@ export class LinkRules {
 
   #partial(attempt: Attempt, { flags, bytes, start, end }: Frame): void {
     const { task } = attempt;
+    task.longestHeard = Math.max(task.longestHeard, end - start);
     attempt.partials++;
     this.#ledger.partials++;
     task.partialsHeard++;
@@ -298,6 +299,7 @@ export class LinkRules {
     const refused = arg !== Status.OK && (flags & Flag.notExecuted) !== 0;
     const unavailable = !refused && arg === Status.UNAVAILABLE && task.idempotent;
     this.#end(attempt, refused ? 'refused' : unavailable ? 'unavailable' : 'answered');
+    task.longestHeard = Math.max(task.longestHeard, end - start);
     task.answer = { status: arg, flags, bodyBytes: end - bodyAt(flags, bytes, start) };
     if (refused || unavailable) return;
     // The clients of `plain` and `lines` are told when it is their turn.

@@ -18,6 +18,8 @@ export class ClientRecord {
   /** Frames the gateway was given, and sent. */
   heard = 0;
   said = 0;
+  /** Longest payload it takes, as its hello said. */
+  maxBytes = Infinity;
   /** It broke the protocol: it has to be closed. */
   offended = false;
   /** It said FIN. */
@@ -157,6 +159,8 @@ export class TaskRecord {
   partialsHeard = 0;
   partialsSaid = 0;
   partialBytes = 0;
+  /** The longest payload of a response, meta included. */
+  longestHeard = 0;
   cancelAsked = false;
   /** It came during a drain. */
   tooLate = false;

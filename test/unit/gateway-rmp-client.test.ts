@@ -246,6 +246,44 @@ describe('rmp client', () => {
     expect(takeFrames(client).map(({ id }) => id)).toEqual([1, 2]);
   });
 
+  test('a response longer than the client takes becomes RESOURCE_EXHAUSTED, and the others come through', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    world.send(client, { kind: Kind.hello, payload: HELLO }, { id: 1 }, { id: 2 }, { id: 3 });
+    takeFrames(client);
+    const [first, second, third] = world.requests().map(({ frame }) => ({ kind: Kind.response, id: frame.id }));
+    const { peer } = world.server();
+    world.send(peer, { ...first, payload: Buffer.alloc(1_001) }, { ...second, payload: Buffer.alloc(1_000) });
+    world.send(peer, { ...third, flags: Flag.more, payload: Buffer.alloc(1_001) });
+    const tooLong = {
+      arg: Status.RESOURCE_EXHAUSTED,
+      payload: Buffer.from('the response is longer than the client takes'),
+    };
+    expect(takeFrames(client)).toMatchObject([
+      { id: 1, flags: 0, ...tooLong },
+      { id: 2, arg: Status.OK },
+      { id: 3, flags: 0, ...tooLong },
+    ]);
+    expect(world.received().map(({ frame }) => [frame.kind, frame.id])).toEqual([[Kind.cancel, third.id]]);
+    expect(world.stats).toMatchObject({ open: 0, outcomes: { answered: 1, failed: 2 } });
+    expect(client.gone).toBe(false);
+  });
+
+  test('of an error longer than the client takes it is told what fits, in whole characters and without meta', async () => {
+    const world = await GatewayWorld.start();
+    const client = world.client();
+    const payload = encodeHello({ features: 0, maxFrameLength: 20, streamWindow: 0 });
+    world.send(client, { kind: Kind.hello, payload }, { id: 1 }, { id: 2, route: 9 });
+    const [{ frame, peer }] = world.requests();
+    const sentence = Buffer.concat([encodeMeta({ tenant: 't' }), Buffer.from(`${'x'.repeat(19)}ü and more`)]);
+    const error = { kind: Kind.response, id: frame.id, flags: Flag.meta, arg: Status.NOT_FOUND, payload: sentence };
+    world.send(peer, error);
+    expect(takeFrames(client).slice(1)).toMatchObject([
+      { id: 2, arg: Status.NOT_FOUND, flags: Flag.notExecuted, payload: Buffer.from('no such route') },
+      { id: 1, arg: Status.NOT_FOUND, flags: 0, payload: Buffer.from('x'.repeat(19)) },
+    ]);
+  });
+
   test('a stream whose client is too far behind is cancelled, other clients go on', async () => {
     const world = await GatewayWorld.start({ listeners: [{ maxStreamBufferedBytes: 200_000 }] });
     const [slow, good] = [world.client(), world.client()];
