@@ -85,10 +85,15 @@ export const LIMITS = {
     unit: 'ms',
     why: 'a client with a tiny budget must not make a backend look ill',
   },
+  firstStreamWindow: {
+    value: 1,
+    unit: 'partial responses',
+    why: 'granted with a request: each may be as long as a frame, and how long they are is known with the first',
+  },
   streamWindow: {
     value: 32,
     unit: 'partial responses',
-    why: 'granted to a backend per request before the client took any',
+    why: 'granted at most beyond those that came; fewer where they are long, so that they take half of what may be buffered',
   },
   maxStreamBufferedBytes: {
     value: 8_388_608,

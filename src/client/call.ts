@@ -31,8 +31,11 @@ export class Call implements Timed, SinkOwner {
   readonly route: number;
   readonly flags: number;
   id = 0;
-  /** Partial responses taken since the last grant. */
-  ungranted = 0;
+  /** Partial responses granted and not taken: on their way, or waiting for the consumer. */
+  granted = 0;
+  /** Partial responses that came, and bytes of the longest. */
+  received = 0;
+  longest = 0;
   /** More waits for its consumer than should. */
   slow = false;
   /** `bytesQueued` of the connection when the frame was given to it. */

@@ -7,6 +7,7 @@ import { parseMeta } from '../protocol/meta.js';
 import { StatusError } from '../protocol/status-error.js';
 import { At, Flag, HEADER_BYTES, Kind, readU32 } from '../protocol/rmp.js';
 import { RmpWriter } from '../protocol/rmp-writer.js';
+import { streamWindow } from '../protocol/stream-window.js';
 import type { Call } from './call.js';
 
 /** Bytes of one stream that may wait for its consumer before the link thinks of reading no further. */
@@ -20,7 +21,10 @@ const SERVES_NOTHING = Buffer.from(
 /** What links need of their client. */
 export interface LinkOwner {
   readonly maxFrameLength: number;
+  /** Partial responses of a stream granted at most; 0: no stream windows are offered. */
   readonly streamWindow: number;
+  /** Those granted with each request. */
+  readonly firstStreamWindow: number;
   readonly maxStreamBufferedBytes: number;
   ignoredFrame(): void;
   /** The bytes of a frame being delivered, as a Buffer that may be kept. */
@@ -69,8 +73,9 @@ export class ClientLink {
 
   /** The connection is open: says hello. */
   opened(): void {
-    const { maxFrameLength, streamWindow } = this.#owner;
-    const hello = encodeHello({ features: Feature.streamWindows, maxFrameLength, streamWindow });
+    const { maxFrameLength, firstStreamWindow } = this.#owner;
+    const features = firstStreamWindow > 0 ? Feature.streamWindows : 0;
+    const hello = encodeHello({ features, maxFrameLength, streamWindow: firstStreamWindow });
     this.#writer.write(Kind.hello, 0, 0, 0, 0, hello);
   }
 
@@ -82,6 +87,7 @@ export class ClientLink {
     }
     call.id = this.#takeId();
     call.sentAt = this.connection.bytesQueued;
+    call.granted = this.#owner.firstStreamWindow;
     const { id, route, flags, remainingMs } = call;
     const silent = (flags & Flag.noReply) !== 0;
     if (!silent) this.#calls.set(id, call);
@@ -145,7 +151,7 @@ export class ClientLink {
       return;
     }
     this.#helloSeen = true;
-    this.#windows = (hello.features & Feature.streamWindows) !== 0;
+    this.#windows = this.#owner.firstStreamWindow > 0 && (hello.features & Feature.streamWindows) !== 0;
     if (hello.maxFrameLength > 0) this.#peerMaxFrameLength = hello.maxFrameLength;
   }
 
@@ -194,25 +200,38 @@ export class ClientLink {
   }
 
   #partial(call: Call, payload: Buffer): void {
+    call.received++;
+    if (payload.length > call.longest) call.longest = payload.length;
     call.partial(payload);
     const { bufferedBytes } = call;
     const { maxStreamBufferedBytes } = this.#owner;
     if (bufferedBytes > maxStreamBufferedBytes) {
       const sentence = `more than ${maxStreamBufferedBytes} bytes of the stream waited for its reader`;
       call.abandon(new StatusError(Status.RESOURCE_EXHAUSTED, sentence));
-    } else if (!this.#windows && bufferedBytes > SLOW_STREAM_BYTES && !call.slow) this.#setSlow(call, true);
+    } else if (this.#windows) this.#grant(call);
+    else if (bufferedBytes > SLOW_STREAM_BYTES && !call.slow) this.#setSlow(call, true);
   }
 
-  /** The reader of a call took partial responses: the peer may send as many more. */
+  /** The reader of a call took partial responses. */
   consumed(call: Call, count: number): void {
     if (call.done || this.#ended) return;
     if (call.slow && call.bufferedBytes * 2 <= SLOW_STREAM_BYTES) this.#setSlow(call, false);
-    if (!this.#windows) return;
-    call.ungranted += count;
-    // Half a window at a time: a frame for each would double the traffic.
-    if (call.ungranted * 2 < this.#owner.streamWindow) return;
-    this.#writer.write(Kind.window, 0, call.route, call.id, call.ungranted);
-    call.ungranted = 0;
+    call.granted -= count;
+    if (this.#windows) this.#grant(call);
+  }
+
+  /**
+   * As many more as may wait for the reader, half a window at a time: a frame for each would double the traffic. Half of what
+   * may be buffered, so that some that are twice as long as those before them still find room.
+   */
+  #grant(call: Call): void {
+    if (call.done) return;
+    const { streamWindow: most, maxStreamBufferedBytes } = this.#owner;
+    const window = streamWindow(most, call.received, call.longest, maxStreamBufferedBytes / 2);
+    const missing = window - call.granted;
+    if (missing * 2 < window) return;
+    call.granted = window;
+    this.#writer.write(Kind.window, 0, call.route, call.id, missing);
   }
 
   /** The call has ended here; its id stays taken until the final response. */

@@ -75,6 +75,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   readonly deadlines: Deadlines;
   readonly maxFrameLength: number;
   readonly streamWindow: number;
+  readonly firstStreamWindow: number;
   readonly maxStreamBufferedBytes: number;
   lastError: string | undefined;
 
@@ -108,6 +109,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     const { maxFrameLength, streamWindow, maxStreamBufferedBytes } = this.#settings;
     this.maxFrameLength = maxFrameLength;
     this.streamWindow = streamWindow;
+    this.firstStreamWindow = Math.min(Math.floor(streamWindow), firstWindow(maxStreamBufferedBytes, maxFrameLength));
     this.maxStreamBufferedBytes = maxStreamBufferedBytes;
     this.#waitForReady = options.waitForReady ?? true;
     this.deadlines = new Deadlines(tick);
@@ -385,6 +387,11 @@ class RmpClient implements Client, CallHost, LinkOwner {
     for (const { reject } of this.#readers.splice(0)) reject(error);
     this.deadlines.stop();
   }
+}
+
+/** As many partial responses as find room whatever their length, which nobody knows before the first. */
+function firstWindow(maxStreamBufferedBytes: number, maxFrameLength: number): number {
+  return Math.max(limits.firstStreamWindow, Math.floor(maxStreamBufferedBytes / maxFrameLength));
 }
 
 /** Deadlines tick while a request waits, whichever engine runs and even while it starts; they keep no process alive. */

@@ -33,7 +33,11 @@ export interface ClientOptions {
   readonly maxQueued?: number;
   /** Largest payload of a request and of a response, in bytes. Default 16 MiB. */
   readonly maxFrameLength?: number;
-  /** Partial responses taken before the consumer asks for more (where the peer knows stream windows). Default 32. */
+  /**
+   * Partial responses of a stream that may be on their way or wait for its consumer, where the peer knows stream windows; fewer
+   * while they together could take more than half of `maxStreamBufferedBytes`. 0: no stream windows; then a slow consumer is
+   * waited for by reading no further, which works only while nothing else is asked on this connection. Default 32.
+   */
   readonly streamWindow?: number;
   /** Bytes of one stream that wait for its consumer; more end it with RESOURCE_EXHAUSTED. Default 16 MiB. */
   readonly maxStreamBufferedBytes?: number;

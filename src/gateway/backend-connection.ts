@@ -402,7 +402,7 @@ export class BackendConnection implements TaskCarrier {
     const payload = encodeHello({
       features: Feature.streamWindows,
       maxFrameLength: this.#maxFrameLength,
-      streamWindow: limits.streamWindow,
+      streamWindow: limits.firstStreamWindow,
     });
     this.#control(Kind.hello, 0, 0, 0, payload, 0, payload.length);
   }

@@ -9,7 +9,7 @@ import { PLAIN_HEADER_BYTES } from '../protocol/plain.js';
 import { statusName } from '../protocol/status-error.js';
 import { Flag, writeU32 } from '../protocol/rmp.js';
 import { Sentence } from './sentence.js';
-import { Pause, Session } from './session.js';
+import { NO_LIMIT, Pause, Session } from './session.js';
 import { Rare, TaskState, Word } from './task-table.js';
 
 const scratch = new Uint8Array(PLAIN_HEADER_BYTES);
@@ -38,8 +38,13 @@ export class OrderedSession extends Session {
     return false;
   }
 
-  override get takesMore(): boolean {
-    return true;
+  /** They are gathered here, however the client reads. */
+  override get streamBytes(): number {
+    return limits.maxConcatenatedBytes / 2;
+  }
+
+  override takes(_slot: number): number {
+    return limits.streamWindow;
   }
 
   frame(bytes: Uint8Array, start: number, end: number): void {
@@ -88,16 +93,12 @@ export class OrderedSession extends Session {
     parts.bytes += length;
     this.#parts.set(slot, parts);
     this.#partsBytes = held;
+    this.answerBytes = -1;
     return undefined;
   }
 
-  override refusesWhole(
-    slot: number,
-    flags: number,
-    bytes: Uint8Array,
-    start: number,
-    end: number,
-  ): Uint8Array | undefined {
+  /** The parts together with the last one. */
+  refusal(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined {
     if ((flags & Flag.meta) !== 0) start = bodyStart(bytes, start);
     const parts = this.#parts?.get(slot);
     return parts !== undefined && parts.bytes + end - start > limits.maxConcatenatedBytes
@@ -222,6 +223,7 @@ export class OrderedSession extends Session {
     const parts = this.#parts.get(slot);
     if (parts === undefined) return undefined;
     this.#parts.delete(slot);
+    if (this.#parts.size === 0) this.answerBytes = NO_LIMIT;
     this.#partsBytes -= parts.bytes + parts.list.length * PART_OVERHEAD_BYTES;
     return parts.list;
   }

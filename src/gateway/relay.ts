@@ -16,7 +16,8 @@ import { NO_PLACE } from './places.js';
 import type { Pool } from './pool.js';
 import type { TaskQueue } from './queue.js';
 import { Sentence } from './sentence.js';
-import { AttemptEnd, Mark, Rare, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
+import { StreamGrants } from './stream-grants.js';
+import { AttemptEnd, Mark, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
 import { Outcome, Tracker } from './tracker.js';
 
 interface Waiting {
@@ -53,6 +54,8 @@ const RESUME_SHARE = 0.9;
 export class Relay implements LinkEvents {
   readonly table: TaskTable;
   readonly tracker: Tracker;
+  /** What backends may send of the streams. */
+  readonly grants: StreamGrants;
   /** Requests of rmp clients, by client and id. */
   readonly inFlight: InFlightIndex;
   readonly counters: RelayCounters = {
@@ -90,6 +93,7 @@ export class Relay implements LinkEvents {
     this.#maxQueued = options.maxQueuedTotal;
     this.table = new TaskTable((capacity) => this.#wheel.grow(capacity));
     this.tracker = new Tracker(this.table);
+    this.grants = new StreamGrants(this.table);
     this.inFlight = new InFlightIndex(this.table, options.random() * 2 ** 32);
     this.#wheel = new DeadlineWheel(this.table.capacity, limits.tickMs);
     // Armed before its first tick the wheel would walk from time 0.
@@ -195,21 +199,14 @@ export class Relay implements LinkEvents {
 
   /** The owner's last word on a settled task: the slot is free. */
   release(slot: number): void {
-    if (this.table.has(slot, Mark.indexed)) this.inFlight.remove(slot);
+    if (this.table.has(slot, Mark.indexed | Mark.partialSent)) this.#forget(slot);
     this.table.release(slot);
-  }
-
-  /** The owner takes partial responses again. */
-  grantMore(owner: TaskOwner): void {
-    const { table } = this;
-    for (let slot = owner.firstTask; slot !== -1; slot = table.words[slot + Word.ownerNext]) {
-      if (table.words[slot + Word.state] === TaskState.sent && table.has(slot, Mark.partialSent)) this.#grant(slot);
-    }
   }
 
   /** Expires what is due; tries what waits (an ejection may have ended). */
   tick(now: number): void {
     this.#wheel.advance(now, this.#expire);
+    this.grants.tick();
     this.#pumpAll();
   }
 
@@ -248,13 +245,6 @@ export class Relay implements LinkEvents {
     table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
     if (status === Status.OK) backend.onSuccess(now - table.time(slot, Time.sent), now);
     else judge(link, status, now - table.time(slot, Time.sent), now);
-    if (status === Status.OK && table.has(slot, Mark.partialSent)) {
-      const refusal = table.ownerOf(slot)!.refusesWhole(slot, flags, bytes, start, end);
-      if (refusal !== undefined) {
-        this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
-        return;
-      }
-    }
     // It may have been begun, and another backend may be able to.
     const repeatable = !refused && status === Status.UNAVAILABLE && table.has(slot, Flag.idempotent);
     if (repeatable) table.mark(slot, Mark.everSent);
@@ -262,8 +252,8 @@ export class Relay implements LinkEvents {
       const owner = table.ownerOf(slot)!;
       // Of this attempt alone: an earlier one, or a part of this one, may have been executed.
       if (refused && table.has(slot, Mark.everSent)) flags &= ~Flag.notExecuted;
-      if (end - start > owner.maxResponseBytes) {
-        this.#answerTooLong(slot, status, flags, bytes, start, end);
+      if (end - start > owner.answerBytes) {
+        this.#answerWithCare(owner, slot, status, flags, bytes, start, end);
         return;
       }
       this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, now);
@@ -271,14 +261,46 @@ export class Relay implements LinkEvents {
     }
   }
 
-  /** Sent all the same it would end the client's connection. Of an error the client is told what fits. */
-  #answerTooLong(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
-    if (status === Status.OK) {
-      this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, Sentence.responseTooLong);
-      return;
+  /** A held answer's turn has come. */
+  deliver(slot: number, status: number, flags: number, bytes: Uint8Array): void {
+    this.#answer(this.table.ownerOf(slot)!, slot, status, flags, bytes, 0, bytes.length);
+    this.#pumpAll();
+  }
+
+  #answer(
+    owner: TaskOwner,
+    slot: number,
+    status: number,
+    flags: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    this.#settle(slot, status === Status.OK ? Outcome.answered : Outcome.failed, status, this.#engine.now());
+    owner.answer(slot, status, flags, bytes, start, end);
+  }
+
+  /** It may be more than the client can be sent, or have to wait behind partial responses that were not granted. */
+  #answerWithCare(
+    owner: TaskOwner,
+    slot: number,
+    status: number,
+    flags: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const why = owner.refusal(slot, flags, bytes, start, end);
+    if (why === undefined) {
+      if (owner.hold(slot, status, flags, bytes, start, end)) this.table.words[slot + Word.state] = TaskState.held;
+      else this.#answer(owner, slot, status, flags, bytes, start, end);
+    } else if (status === Status.OK) {
+      this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, why);
+    } else {
+      // Of an error the client is told what fits.
+      const from = (flags & Flag.meta) === 0 ? start : bodyStart(bytes, start);
+      this.#finish(slot, Outcome.failed, status, flags & Flag.notExecuted, bytes.subarray(from, end));
     }
-    const from = (flags & Flag.meta) === 0 ? start : bodyStart(bytes, start);
-    this.#finish(slot, Outcome.failed, status, flags & Flag.notExecuted, bytes.subarray(from, end));
   }
 
   /** What waits is sent once per turn, not after each answer: most of those tries would find one place, and then none. */
@@ -287,19 +309,12 @@ export class Relay implements LinkEvents {
   }
 
   partial(link: BackendConnection, slot: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
-    const { table } = this;
-    const owner = table.ownerOf(slot)!;
-    if (!table.has(slot, Mark.partialSent)) table.setRare(slot, Rare.ungranted, 0);
-    table.mark(slot, Mark.partialSent | Mark.everSent);
+    const owner = this.table.ownerOf(slot)!;
     this.counters.partials++;
+    this.grants.count(slot, owner, end - start);
     const refusal = owner.partial(slot, flags, bytes, start, end);
-    if (refusal !== undefined) {
-      this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
-    } else if (link.windows) {
-      const ungranted = table.rare(slot, Rare.ungranted) + 1;
-      table.setRare(slot, Rare.ungranted, ungranted);
-      if (ungranted * 2 >= limits.streamWindow && owner.takesMore) this.#grant(slot);
-    }
+    if (refusal !== undefined) this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, refusal);
+    else this.grants.grant(slot, link, owner);
   }
 
   lost(link: BackendConnection, slot: number, unsent: boolean): void {
@@ -594,11 +609,10 @@ export class Relay implements LinkEvents {
     this.#routes[this.table.words[next + Word.route]]!.pool.queueFor(this.#length(next)).push(next);
   }
 
-  #grant(slot: number): void {
+  #forget(slot: number): void {
     const { table } = this;
-    const ungranted = table.rare(slot, Rare.ungranted);
-    if (ungranted > 0) table.carrierOf(slot)?.grant(slot, ungranted);
-    table.setRare(slot, Rare.ungranted, 0);
+    if (table.has(slot, Mark.indexed)) this.inFlight.remove(slot);
+    if (table.has(slot, Mark.partialSent)) this.grants.end(slot, table.ownerOf(slot)!);
   }
 }
 

@@ -1,6 +1,7 @@
 /** One connected client: owner of its tasks. What it says and hears in which form is its protocol's (rmp-session, ordered-session). */
 import type { CloseInfo, Connection } from '../engine/engine.js';
 import type { CloseReason } from '../engine/tables.gen.js';
+import { limits } from '../limits.js';
 import type { ListenerConfig, Log } from './options.js';
 import { NO_PLACE } from './places.js';
 import type { Relay } from './relay.js';
@@ -40,7 +41,7 @@ const IS_PEERS_FAULT: ReadonlySet<CloseReason> = new Set<CloseReason>([
 ]);
 
 /** No client takes longer frames. A small integer, so that the relay compares without touching the heap. */
-const NO_LIMIT = 0x7fff_ffff;
+export const NO_LIMIT = 0x7fff_ffff;
 
 /** Why a client is not read. */
 export const Pause = { congested: 1, queueFull: 2, pipelined: 4 } as const;
@@ -57,7 +58,9 @@ export abstract class Session implements TaskOwner {
   queuedTasks = 0;
   /** Gone, or sent away: nothing is read from it and nothing is answered. */
   left = false;
-  maxResponseBytes = NO_LIMIT;
+  answerBytes = NO_LIMIT;
+  streams = 0;
+  reservedBytes = 0;
   protected readonly context: SessionContext;
   /** The connection's buffer is above its high watermark. */
   protected congested = false;
@@ -74,6 +77,7 @@ export abstract class Session implements TaskOwner {
   abstract frame(bytes: Uint8Array, start: number, end: number): void;
   abstract answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void;
   abstract partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
+  abstract refusal(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
   abstract fail(slot: number, status: number, flags: number, sentence: Uint8Array): void;
   /** The client sent FIN. */
   abstract end(): void;
@@ -83,25 +87,23 @@ export abstract class Session implements TaskOwner {
     return this.context.config.maxQueuedPerClient;
   }
 
-  get takesMore(): boolean {
-    return !this.congested;
+  /** Half, so that partial responses twice as long as those before them still find room. */
+  get streamBytes(): number {
+    return this.context.config.maxStreamBufferedBytes / 2;
+  }
+
+  takes(_slot: number): number {
+    return this.congested ? 0 : limits.streamWindow;
+  }
+
+  hold(_slot: number, _status: number, _flags: number, _bytes: Uint8Array, _start: number, _end: number): boolean {
+    return false;
   }
 
   drained(): void {
     this.congested = false;
     this.resume(Pause.congested);
-    this.context.relay.grantMore(this);
-  }
-
-  /** Who is sent each part by itself is sent no whole. */
-  refusesWhole(
-    _slot: number,
-    _flags: number,
-    _bytes: Uint8Array,
-    _start: number,
-    _end: number,
-  ): Uint8Array | undefined {
-    return undefined;
+    this.context.relay.grants.grantAll(this);
   }
 
   queueFull(): void {}

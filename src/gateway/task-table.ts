@@ -14,7 +14,8 @@ import { check } from './check.js';
 import { KeptBytes } from './kept-bytes.js';
 import { NO_PLACE, Places } from './places.js';
 
-export const TaskState = { free: 0, received: 1, queued: 2, sent: 3, done: 4 } as const;
+/** `held`: its answer came and waits behind partial responses that the client has not granted; no outcome yet. */
+export const TaskState = { free: 0, received: 1, queued: 2, sent: 3, done: 4, held: 5 } as const;
 
 /** How an attempt ended, for the ledger. */
 export const AttemptEnd = {
@@ -71,6 +72,8 @@ export const Mark = {
   ordered: 0x400,
   /** It can be found by its client's id. */
   indexed: 0x800,
+  /** `Rare.credit` is the task's own. */
+  credited: 0x1000,
 } as const;
 
 /** The times of a record, in ms, and one offset. */
@@ -82,16 +85,22 @@ export const Time = {
   sentOffset: 3,
 } as const;
 
-/** What few tasks need. */
+/** What few tasks need. Who streams waits in no queue any more, and has no answer yet: some places serve twice. */
 export const Rare = {
   queueNext: 0,
   queuePrevious: 1,
-  /** Partial responses passed on and not yet granted again. */
-  ungranted: 2,
+  /** Partial responses that its client grants still; with `Mark.credited`. */
+  credit: 2,
   /** Status of an answer that waits for its turn. */
   status: 3,
   /** Attempts before the newest, oldest first: as in `Word.attempt`. */
   ledger: 4,
+  /** Of a stream: partial responses that came, up to `limits.streamWindow`. */
+  parts: 0,
+  /** Of a stream: partial responses granted to the backend that have not come. */
+  outstanding: 1,
+  /** Of a stream: bytes of its longest partial response. */
+  longest: 7,
 } as const;
 
 /** From a slot to its number among all: a record has 16 words, so slots are multiples of 16. */
@@ -115,21 +124,29 @@ export interface TaskOwner {
   readonly maxQueuedTasks: number;
   /** A full queue refuses (there is room for a status), instead of stopping to read. */
   readonly refusesWhenFull: boolean;
-  /** The longest response this client takes, in bytes. The relay ends a task whose answer is longer. */
-  readonly maxResponseBytes: number;
+  /** Answers of up to so many bytes are given to it without asking `refusal` and `hold`. -1: some of its partial responses wait here. */
+  readonly answerBytes: number;
+  /** Tasks of this owner of which a partial response was passed on. */
+  streams: number;
+  /** What those granted for them and not come yet may take, as far as that is known. */
+  reservedBytes: number;
+  /** What they should take at most, in bytes. */
+  readonly streamBytes: number;
+  /**
+   * Before a final answer beyond `answerBytes` is given. Answers with a sentence when it is, alone or with its partial responses, more
+   * than this client can be sent: the task ends RESOURCE_EXHAUSTED, or with its error.
+   */
+  refusal(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
+  /** Keeps a copy of an answer that has to wait behind partial responses, and gives it to `Relay.deliver` in its turn. */
+  hold(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): boolean;
   /** The final answer of the backend; `bytes` are valid during the call. Releases the slot now or when its turn came. */
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void;
   /** A partial response. Answers with a sentence when this client cannot take it: the task ends RESOURCE_EXHAUSTED. */
   partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
-  /**
-   * The final answer after partial responses, before it is given. Answers with a sentence when the whole is more than this client
-   * can be sent: the task ends RESOURCE_EXHAUSTED.
-   */
-  refusesWhole(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined;
   /** The gateway ends the task itself. Releases the slot now or when its turn came. */
   fail(slot: number, status: number, flags: number, sentence: Uint8Array): void;
-  /** Granting more partial responses makes sense now: what was passed on is being taken. */
-  readonly takesMore: boolean;
+  /** Partial responses of this task that it takes now, beyond those it was given. */
+  takes(slot: number): number;
   queueFull(): void;
   queueRoom(): void;
 }
@@ -137,6 +154,8 @@ export interface TaskOwner {
 /** The link a task was sent on. */
 export interface TaskCarrier {
   readonly backend: Backend;
+  /** The backend sends no more partial responses than it was granted. */
+  readonly windows: boolean;
   /** The task has its outcome; the backend is told and may still answer. */
   abandon(slot: number): void;
   /** The backend may send so many more partial responses. */

@@ -186,17 +186,49 @@ describeEngines('connectClient', (engine) => {
     expect(next).toBe(100);
   });
 
-  test('grants come as the reader takes, half a window at a time', async () => {
-    const { client, peer } = await pair({ streamWindow: 4 });
+  /** A stream from a peer with stream windows; `granted` adds up what it may send. */
+  async function granting(options: ClientOptions) {
+    const { client, peer } = await pair(options);
     peer.send({ kind: HELLO, payload: encodeHello({ features: 1, maxFrameLength: 0, streamWindow: 0 }) });
-    const words = client.stream('');
+    await peer.untilPong();
+    const parts = client.stream('');
     const { id } = await peer.next();
-    for (const payload of ['a', 'b', 'c', 'd']) peer.send({ kind: RESPONSE, flags: MORE, id, payload });
+    let granted = 1;
+    const send = async (payload: string): Promise<number> => {
+      peer.send({ kind: RESPONSE, flags: MORE, id, payload });
+      for (const frame of await peer.untilPong()) {
+        expect(frame).toMatchObject({ kind: WINDOW, id });
+        granted += frame.arg;
+      }
+      return granted;
+    };
+    return { client, peer, parts, id, send };
+  }
+
+  test('grants come ahead of the reader as far as the window, and then as it takes, half a window at a time', async () => {
+    const { peer, parts, id, send } = await granting({ streamWindow: 4 });
+    expect(await send('a')).toBe(2);
+    expect(await send('b')).toBe(4);
+    for (const payload of ['c', 'd']) expect(await send(payload)).toBe(4);
+    await parts.next();
     expect(await peer.untilPong()).toEqual([]);
-    await words.next();
-    expect(await peer.untilPong()).toEqual([]);
-    await words.next();
+    await parts.next();
     expect(await peer.next()).toMatchObject({ kind: WINDOW, id, arg: 2 });
+  });
+
+  test('fewer long parts are granted than short ones: what waits for the reader takes half of its bound', async () => {
+    const { parts, send } = await granting({ maxStreamBufferedBytes: 1_000 });
+    expect(await send('short')).toBe(2);
+    expect(await send('x'.repeat(200))).toBe(2);
+    for (let n = 0; n < 2; n++) await parts.next();
+    expect(await send('x'.repeat(200))).toBeLessThanOrEqual(5);
+  });
+
+  test('without stream windows none is offered, and none granted', async () => {
+    const { peer, parts, send } = await granting({ streamWindow: 0 });
+    for (const payload of ['a', 'b', 'c']) expect(await send(payload)).toBe(1);
+    for (let n = 0; n < 3; n++) await parts.next();
+    expect(await peer.untilPong()).toEqual([]);
   });
 
   test('leaving a stream early cancels it; its id is not used again before the final response', async () => {
@@ -408,15 +440,20 @@ describeEngines('connectClient', (engine) => {
     await expect(request).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   });
 
-  test('the hello says what the client takes', async () => {
+  test.each([
+    ['one part of any length finds room', {}, 1, 1],
+    ['ten do', { maxFrameLength: 1_000, maxStreamBufferedBytes: 10_000 }, 1, 10],
+    ['no more than the window', { maxFrameLength: 1_000, streamWindow: 5 }, 1, 5],
+    ['no windows', { streamWindow: 0 }, 0, 0],
+  ])('the hello says what the client takes: %s', async (_what, options: ClientOptions, features, streamWindow) => {
     const listener = await RmpPeerServer.listen();
     cleanUps.push(() => listener.close());
-    connect(`rmp://127.0.0.1:${listener.port}`, { maxFrameLength: 1_000, streamWindow: 5 });
+    connect(`rmp://127.0.0.1:${listener.port}`, options);
     const peer = await listener.accept();
     cleanUps.push(() => peer.destroy());
     const { payload } = await peer.next();
-    const expected = { version: 1, features: 1, maxFrameLength: 1_000, streamWindow: 5 };
-    expect(parseHello(payload, 0, payload.length)).toEqual(expected);
+    const { maxFrameLength = 16_777_216 } = options;
+    expect(parseHello(payload, 0, payload.length)).toEqual({ version: 1, features, maxFrameLength, streamWindow });
   });
 });
 

@@ -8,9 +8,11 @@ import { Status } from '../../src/engine/tables.gen.js';
 import type { Gateway } from '../../src/gateway/gateway.js';
 import { StatusError } from '../../src/protocol/status-error.js';
 import { describeEngines } from '../support/engines.js';
+import { rmpFrame, RmpPeerServer } from '../support/rmp-peer.js';
 import { startGateway } from '../support/sdk-gateway.js';
+import { TcpPeer } from '../support/tcp-peer.js';
 
-type StartOptions = Partial<ServeOptions> & { backends?: number; clientOptions?: ClientOptions };
+type StartOptions = Partial<ServeOptions> & { backends?: number; clientOptions?: ClientOptions; listener?: object };
 
 describeEngines('both SDKs through a gateway', (engine) => {
   const cleanUps: (() => unknown)[] = [];
@@ -20,8 +22,8 @@ describeEngines('both SDKs through a gateway', (engine) => {
 
   async function start(
     handle: BackendHandler['handle'],
-    { backends = 1, clientOptions = {}, ...options }: StartOptions = {},
-  ): Promise<{ client: Client; other: Client; servers: BackendServer[]; gateway: Gateway }> {
+    { backends = 1, clientOptions = {}, listener, ...options }: StartOptions = {},
+  ): Promise<{ client: Client; other: Client; servers: BackendServer[]; gateway: Gateway; rmpPort: number }> {
     const servers: BackendServer[] = [];
     for (let n = 0; n < backends; n++) {
       servers.push(await serve({ port: 0, engine, ...options } as ServeOptions, { handle }));
@@ -29,6 +31,8 @@ describeEngines('both SDKs through a gateway', (engine) => {
     const running = await startGateway(
       engine,
       servers.map(({ port }) => port),
+      {},
+      listener,
     );
     const client = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine, ...clientOptions });
     const other = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
@@ -37,7 +41,7 @@ describeEngines('both SDKs through a gateway', (engine) => {
       () => running.close(),
       () => Promise.all([client.close(), other.close()]),
     );
-    return { client, other, servers, gateway: running.gateway };
+    return { client, other, servers, gateway: running.gateway, rmpPort: running.rmpPort };
   }
 
   test('a thousand requests over two backends, each with its own answer', async () => {
@@ -121,6 +125,105 @@ describeEngines('both SDKs through a gateway', (engine) => {
     }
     expect(gateway.stats().backends).toMatchObject([{ state: 'up', failures: 0 }]);
     expect(String(await client.request(Buffer.alloc(290_000)))).toBe('290000 bytes');
+  });
+
+  /** Answers `other` at once, and anything else with a stream of so many parts; counts those it was let send. */
+  function streaming(count: number, bytes: number) {
+    const sent = { parts: 0 };
+    const handle: BackendHandler['handle'] = async (task, { partial }) => {
+      if (task.payload.toString() === 'other') return 'meanwhile';
+      for (let n = 0; n < count; n++) {
+        await partial(Buffer.alloc(bytes, n));
+        sent.parts++;
+      }
+      return undefined;
+    };
+    return { handle, sent };
+  }
+
+  async function readAll(parts: AsyncIterable<Buffer>, bytes: number, from = 0): Promise<number> {
+    let next = from;
+    for await (const part of parts) {
+      expect([part.length, part[0], part[bytes - 1]]).toEqual([bytes, next & 0xff, next & 0xff]);
+      next++;
+    }
+    return next;
+  }
+
+  test.each([
+    ['many short parts', 800, 64_000],
+    ['long parts', 40, 1_000_000],
+  ])('%s: a slow reader loses nothing while its connection is asked for more', async (_what, count, bytes) => {
+    const { handle, sent } = streaming(count, bytes);
+    const { client } = await start(handle);
+    const parts = client.stream('stream');
+    expect((await parts.next()).value?.[0]).toBe(0);
+    // Nobody reads on: what could be sent is sent by now, and it stays far below the bounds.
+    for (let n = 0; n < 50; n++) expect((await client.request('other')).toString()).toBe('meanwhile');
+    expect(sent.parts * bytes).toBeLessThan(20_000_000);
+    expect(await readAll(parts, bytes, 1)).toBe(count);
+    expect(client.stats().connects).toBe(1);
+  });
+
+  test('streams of long parts side by side, read one after another', async () => {
+    const [count, bytes] = [12, 1_000_000];
+    const { client } = await start(streaming(count, bytes).handle);
+    const streams = Array.from({ length: 4 }, () => client.stream('stream'));
+    for (const parts of streams) expect(await readAll(parts, bytes)).toBe(count);
+  });
+
+  test('a consumer may pause for longer than a write may stall', async () => {
+    const [count, bytes] = [300, 100_000];
+    const { handle } = streaming(count, bytes);
+    const { client, gateway, rmpPort } = await start(handle, { listener: { writeStallTimeoutMs: 300 } });
+    const parts = client.stream('stream');
+    expect((await parts.next()).value?.[0]).toBe(0);
+    // One that really takes nothing meets that bound meanwhile.
+    const deaf = await TcpPeer.connect({ host: '127.0.0.1', port: rmpPort }, { paused: true });
+    cleanUps.push(() => deaf.destroy());
+    deaf.write(rmpFrame({ kind: 1, id: 1, payload: 'stream' }));
+    const reasons = () => gateway.stats().closeReasons;
+    await expect.poll(() => reasons()['write-stalled'], { timeout: 10_000 }).toBe(1);
+    expect(await readAll(parts, bytes, 1)).toBe(count);
+    expect(reasons()).toEqual({ 'write-stalled': 1 });
+  });
+
+  test('a backend without stream windows: what it sends beyond them waits in the gateway, and comes', async () => {
+    const backend = await RmpPeerServer.listen();
+    cleanUps.push(() => backend.close());
+    const running = await startGateway(engine, [backend.port]);
+    const link = await backend.accept();
+    const client = connectClient(`rmp://127.0.0.1:${running.rmpPort}`, { engine });
+    cleanUps.push(
+      () => link.destroy(),
+      () => running.close(),
+      () => client.close(),
+    );
+    const parts = client.stream('stream');
+    let request = await link.next();
+    while (request.kind !== 1) request = await link.next();
+    const { id } = request;
+    const count = 500;
+    const payload = (n: number): Buffer => Buffer.alloc(1_000, n);
+    link.send(...Array.from({ length: count }, (_, n) => ({ kind: 2, flags: 1, id, payload: payload(n) })));
+    link.send({ kind: 2, id });
+    await link.untilPong();
+    expect(running.gateway.stats()).toMatchObject({ open: 1, outcomes: { answered: 0 } });
+    expect(await readAll(parts, 1_000)).toBe(count);
+    expect(running.gateway.stats()).toMatchObject({ open: 0, outcomes: { answered: 1 } });
+  });
+
+  test('both directions full at once: requests and answers go on all the same', async () => {
+    const { client, servers } = await start((task) => task.payload);
+    const direct = connectClient(`rmp://127.0.0.1:${servers[0].port}`, { engine });
+    cleanUps.push(() => direct.close());
+    const payload = Buffer.alloc(2_000_000, 'x');
+    for (const asked of [client, direct]) {
+      const asks = Array.from({ length: 25 }, () => asked.request(payload, { deadlineMs: 30_000 }));
+      const lengths = await Promise.all(asks.map(async (answer) => (await answer).length));
+      expect(new Set(lengths)).toEqual(new Set([payload.length]));
+      expect(asked.stats().connects).toBe(1);
+    }
   });
 
   test('an answer longer than the client takes harms no other request of it', async () => {

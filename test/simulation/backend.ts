@@ -105,7 +105,7 @@ export class SimulatedBackend {
       task: sent.task,
       route: sent.route,
       streams: this.random.chance(this.temper.streams),
-      window: this.hello || this.random.chance(0.9) ? limits.streamWindow : 1_000,
+      window: this.hello && this.random.chance(0.98) ? limits.firstStreamWindow : this.random.pick([3, 1_000]),
       cancelled: false,
     });
   }

@@ -2,7 +2,7 @@
 import { type CloseReason, Status } from '../../src/engine/tables.gen.js';
 import { limits } from '../../src/limits.js';
 import { Sentence } from '../../src/gateway/sentence.js';
-import { parseHello } from '../../src/protocol/hello.js';
+import { Feature, parseHello } from '../../src/protocol/hello.js';
 import { MetaScan } from '../../src/protocol/meta-scan.js';
 import { Flag, Kind, readU32 } from '../../src/protocol/rmp.js';
 import { statusName } from '../../src/protocol/status-error.js';
@@ -35,6 +35,8 @@ const STATUS_OF: Record<Why, number> = {
 const REFUSALS: ReadonlySet<Why> = new Set<Why>(['unknownRoute', 'draining', 'queueFull', 'requestTooLong']);
 const KNOWN_KINDS = new Set<number>(Object.values(Kind));
 const FIRST_IGNORABLE_KIND = 128;
+/** The gateway stops counting somewhere above. */
+const MAX_GRANTED = 0x3fff_ffff;
 const LF = 0x0a;
 const CR = 0x0d;
 
@@ -60,6 +62,9 @@ export class ClientRules {
         if (task !== undefined) task.cancelAsked = true;
         return;
       }
+      case Kind.window:
+        this.#window(client, frame);
+        return;
       case Kind.ping:
         client.pings.push(frame.id);
         return;
@@ -73,8 +78,16 @@ export class ClientRules {
   }
 
   #hello(client: ClientRecord, { bytes, start, end }: Frame): void {
-    const { maxFrameLength } = parseHello(bytes, start, end)!;
+    const { maxFrameLength, features, streamWindow } = parseHello(bytes, start, end)!;
     if (maxFrameLength > 0) client.maxBytes = maxFrameLength;
+    if ((features & Feature.streamWindows) !== 0) client.window = streamWindow;
+  }
+
+  #window(client: ClientRecord, { id, arg }: Frame): void {
+    const task = client.active.get(id);
+    if (task === undefined || client.window === 0) return;
+    task.granted = Math.min(MAX_GRANTED, task.granted + arg);
+    this.#ledger.touch(task);
   }
 
   #request(client: ClientRecord, frame: Frame): void {
@@ -89,6 +102,7 @@ export class ClientRules {
     const task = this.#ledger.task(taskOf(frame.bytes, bodyAt(frame.flags, frame.bytes, frame.start), frame.end))!;
     this.#receive(task);
     if (task.noReply) return;
+    task.granted = client.window;
     client.active.set(frame.id, task);
     this.#ledger.open.add(task);
   }
@@ -128,14 +142,21 @@ export class ClientRules {
     if (frame.end - frame.start > client.maxBytes) {
       broken('no frame is longer than the client takes', `client ${client.number}: ${frame.end - frame.start} bytes`);
     }
-    if (kind === Kind.response) task = this.#response(client, frame).number;
+    if (kind === Kind.hello) this.#answersHello(client, frame);
+    else if (kind === Kind.response) task = this.#response(client, frame).number;
     else if (kind === Kind.pong) this.#pong(client, id);
-    else if (kind !== Kind.goingAway && kind !== Kind.hello) {
+    else if (kind !== Kind.goingAway) {
       broken('a client is sent responses', `a frame of kind ${kind}`);
     }
     if (kind === Kind.hello && client.said > 0) broken('a hello is the first frame', `client ${client.number}`);
     client.said++;
     return { kind, flags, route, id, arg, task, bodyBytes: 0 };
+  }
+
+  #answersHello(client: ClientRecord, { bytes, start, end }: Frame): void {
+    const windows = (parseHello(bytes, start, end)!.features & Feature.streamWindows) !== 0;
+    if (windows !== client.window > 0)
+      broken('stream windows are offered to who offers them', `client ${client.number}`);
   }
 
   #pong(client: ClientRecord, id: number): void {
@@ -157,6 +178,9 @@ export class ClientRules {
       broken('meta is passed on without the token', `task ${task.number}`);
     }
     if ((flags & Flag.more) !== 0) {
+      if (client.window > 0 && task.partialsSaid >= task.granted) {
+        broken('a client with stream windows gets no more than it granted', `task ${task.number}: ${task.granted}`);
+      }
       task.partialsSaid++;
       this.#isBackendsAnswer(client, task, bytes, start, end);
       return task;
@@ -195,6 +219,9 @@ export class ClientRules {
       broken('an answer is the one to this request', `task ${task.number}: status ${status}, ${end - start} bytes`);
     }
     if (status !== Status.OK) this.#isTrulyNotExecuted(task, flags);
+    else if (task.partialsSaid !== task.partialsHeard) {
+      broken('an answer comes behind its partial responses', `task ${task.number}`);
+    }
     this.#countAnswer(status);
   }
 

@@ -40,6 +40,10 @@ export class SimulatedClient implements Peer {
   readonly #ledger: Ledger;
   readonly #freeIds: number[] = [];
   readonly #route: number;
+  /** By id: partial responses taken since the last grant. */
+  readonly #ungranted = new Map<number, number>();
+  /** Grants as soon as it takes. */
+  #prompt = false;
   #sent = 0;
   /** Perhaps with an id whose answer was on its way: to the gateway one that was free again. */
   #offended = false;
@@ -61,13 +65,30 @@ export class SimulatedClient implements Peer {
       this.unanswered--;
       return;
     }
-    if (sent.kind !== Kind.response || (sent.flags & Flag.more) !== 0) return;
+    if (sent.kind !== Kind.response) return;
+    if ((sent.flags & Flag.more) !== 0) {
+      this.#takePartial(sent.id);
+      return;
+    }
+    this.#ungranted.delete(sent.id);
     if (this.waiting.delete(sent.id)) {
       this.unanswered--;
       this.#freeIds.push(sent.id);
     } else if (!this.#offended) {
       broken('a client is answered once', `id ${sent.id} does not wait`);
     }
+  }
+
+  /** A reader now fast, now slow. */
+  #takePartial(id: number): void {
+    this.#ungranted.set(id, (this.#ungranted.get(id) ?? 0) + 1);
+    if (this.#prompt || this.#random.chance(0.6)) this.#grant(id);
+  }
+
+  #grant(id: number): void {
+    const count = this.#ungranted.get(id) ?? 0;
+    this.#ungranted.delete(id);
+    if (count > 0) this.#push(Kind.window, 0, id, NO_BODY, count);
   }
 
   over(): void {
@@ -106,6 +127,8 @@ export class SimulatedClient implements Peer {
   behave(): void {
     this.connection.stalled = false;
     this.connection.takesPerTurn = Infinity;
+    this.#prompt = true;
+    for (const id of [...this.#ungranted.keys()]) this.#grant(id);
   }
 
   #leave(): void {
@@ -134,17 +157,25 @@ export class SimulatedClient implements Peer {
   #sayMore(): void {
     if (this.protocol !== 'rmp') return;
     const random = this.#random;
-    this.#push(random.pick([Kind.ping, Kind.ping, Kind.cancel, Kind.pong, Kind.push, 200]), 0, random.below(1_000));
+    const kinds = [Kind.ping, Kind.ping, Kind.cancel, Kind.pong, Kind.push, 200];
+    if (random.chance(0.7)) this.#push(random.pick(kinds), 0, random.below(1_000));
+    else this.#push(Kind.window, 0, this.#anyId(), NO_BODY, random.pick([0, 1, 3, 0xffff_ffff]));
+  }
+
+  #anyId(): number {
+    return this.#random.chance(0.2) ? this.#random.below(1_000) : this.#random.pick([0, ...this.waiting]);
   }
 
   #sayHello(): void {
-    const maxFrameLength = this.#random.chance(0.3) ? SHORT_FRAME_BYTES : 0;
-    this.#push(Kind.hello, 0, 0, encodeHello({ features: 1, maxFrameLength, streamWindow: 4 }));
+    const random = this.#random;
+    const maxFrameLength = random.chance(0.3) ? SHORT_FRAME_BYTES : 0;
+    const features = random.chance(0.8) ? 1 : 0;
+    this.#push(Kind.hello, 0, 0, encodeHello({ features, maxFrameLength, streamWindow: random.pick([0, 1, 2, 4]) }));
   }
 
-  #push(kind: number, flags: number, id: number, payload: Uint8Array = NO_BODY): void {
+  #push(kind: number, flags: number, id: number, payload: Uint8Array = NO_BODY, arg = 0): void {
     this.#sent++;
-    this.connection.push({ kind: 'frame', bytes: rmpFrame(kind, flags, 0, id, 0, payload) });
+    this.connection.push({ kind: 'frame', bytes: rmpFrame(kind, flags, 0, id, arg, payload) });
   }
 
   #sendPlain(): void {

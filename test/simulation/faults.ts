@@ -80,7 +80,8 @@ export const FAULTS: readonly Fault[] = [
     file: 'link-ids.ts',
     find: ' || this.#generations[index] !== id >>> 16) return UNKNOWN;',
     replace: ') return UNKNOWN;',
-    finds: ANSWERS,
+    // Or it frees the place of one that was cancelled, and one too many is sent.
+    finds: new RegExp(`${ANSWERS.source}|^a backend has at most maxInFlight requests`),
   },
   {
     name: 'a deadline is not cleared',
@@ -224,11 +225,40 @@ export const FAULTS: readonly Fault[] = [
     finds: /^a backend has at most maxInFlight requests/,
   },
   {
-    name: 'more partial responses are granted than were taken',
-    file: 'relay.ts',
-    find: 'const ungranted = table.rare(slot, Rare.ungranted) + 1;',
-    replace: 'const ungranted = table.rare(slot, Rare.ungranted) + 2;',
-    finds: /^no more is granted than was taken/,
+    name: 'more partial responses are granted than there is room for',
+    file: 'stream-grants.ts',
+    find: 'table.setRare(slot, Rare.outstanding, table.rare(slot, Rare.outstanding) - 1);',
+    replace: 'table.setRare(slot, Rare.outstanding, table.rare(slot, Rare.outstanding) - 2);',
+    finds:
+      /^(no more than a window is granted|a backend is granted no more|what (is granted finds room|streams are granted))/,
+  },
+  {
+    name: 'a backend is granted what its client has not granted',
+    file: 'stream-grants.ts',
+    find: 'return Math.min(owner.takes(slot), window);',
+    replace: 'return window;',
+    finds: /^a backend is granted no more than its client grants/,
+  },
+  {
+    name: 'a client is sent more partial responses than it granted',
+    file: 'rmp-session.ts',
+    find: 'if (credit === 0) return false;',
+    replace: '',
+    finds: /^a client with stream windows gets no more than it granted/,
+  },
+  {
+    name: 'an answer overtakes partial responses that wait for a grant',
+    file: 'rmp-session.ts',
+    find: 'held.end(slot, status, flags, bytes.subarray(start, end));\n    return true;',
+    replace: 'return false;',
+    finds: /^an answer comes behind its partial responses/,
+  },
+  {
+    name: 'what waits for a grant is forgotten when it comes',
+    file: 'rmp-session.ts',
+    find: 'while (held.waits(slot) && this.#spendCredit(slot)) {',
+    replace: 'while (held.waits(slot) && this.#spendCredit(slot) && held.bytes < 0) {',
+    finds: /^(a partial response is passed on at once|an answer is passed on at once|what is granted is sent)/,
   },
   {
     name: 'what waited for a link is sent although it is longer than the backend takes',
@@ -274,9 +304,9 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'an answer is longer than its client takes',
-    file: 'relay.ts',
-    find: 'if (end - start > owner.maxResponseBytes) {',
-    replace: 'if (end - start > owner.maxResponseBytes + 100) {',
+    file: 'rmp-session.ts',
+    find: 'if (end - start > this.#maxResponseBytes) return Sentence.responseTooLong;\n    const held',
+    replace: 'if (end - start > this.#maxResponseBytes + 100) return Sentence.responseTooLong;\n    const held',
     finds: /^no frame is longer than the client takes/,
   },
   {

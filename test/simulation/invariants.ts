@@ -8,7 +8,7 @@ import { NO_PLACE } from '../../src/gateway/places.js';
 import type { Relay } from '../../src/gateway/relay.js';
 import type { GatewayReport } from '../../src/gateway/report.js';
 import type { Session } from '../../src/gateway/session.js';
-import { Mark, SLOT_SHIFT, TaskState, Time, Word } from '../../src/gateway/task-table.js';
+import { Mark, Rare, SLOT_SHIFT, TaskState, Time, Word } from '../../src/gateway/task-table.js';
 import { Flag } from '../../src/protocol/rmp.js';
 import { broken } from './broken.js';
 import type { Clock } from './clock.js';
@@ -60,6 +60,8 @@ export class Invariants {
   #open = 0;
   #used = 0;
   #indexed = 0;
+  #streams = 0;
+  #reservedBytes = 0;
 
   constructor(relay: Relay, ledger: Ledger, clock: Clock) {
     this.#relay = relay;
@@ -107,6 +109,7 @@ export class Invariants {
     this.#slabs.clear();
     this.#waitingPools.clear();
     this.#queued = this.#queuedBytes = this.#open = this.#used = this.#indexed = 0;
+    this.#streams = this.#reservedBytes = 0;
     const end = table.capacity << SLOT_SHIFT;
     for (let slot = 0; slot < end; slot += 1 << SLOT_SHIFT) {
       if (table.words[slot + Word.state] !== TaskState.free) this.#countTask(slot);
@@ -127,18 +130,28 @@ export class Invariants {
       case TaskState.sent:
         this.#countSent(slot);
         break;
+      case TaskState.held:
+        this.#countHeld(slot);
+        break;
       case TaskState.done:
         this.#countDone(slot, owner);
         break;
       default:
         broken('a task waits, is sent or is over', `slot ${slot} is in state ${words[slot + Word.state]}`);
     }
+    if ((words[slot + Word.flags] & Mark.partialSent) !== 0) this.#countStream(slot);
     if ((words[slot + Word.flags] & Mark.indexed) !== 0) this.#countIndexed(slot, owner);
     const grouped = table.order[slot >> SLOT_SHIFT] !== undefined;
     const ordered = (words[slot + Word.flags] & Mark.ordered) !== 0;
     if (grouped !== (ordered && words[slot + Word.state] !== TaskState.done)) {
       broken('a task of a route with an order has its place in it until it is over', `slot ${slot}`);
     }
+  }
+
+  #countStream(slot: number): void {
+    const { table } = this.#relay;
+    this.#streams++;
+    this.#reservedBytes += Math.max(0, table.rare(slot, Rare.outstanding)) * table.rare(slot, Rare.longest);
   }
 
   #countQueued(slot: number, owner: number): void {
@@ -171,6 +184,16 @@ export class Invariants {
     this.#carried.add(carrier, 1);
     if ((table.words[slot + Word.flags] & Flag.noReply) !== 0) this.#noReplies.add(carrier, 1);
     if (table.time(slot, Time.sentOffset) === Infinity) this.#unopened.add(carrier, 1);
+    this.#countOpen(slot);
+  }
+
+  /** Its backend has answered, its client has not granted all that came before. */
+  #countHeld(slot: number): void {
+    const { table } = this.#relay;
+    if (table.queue[slot >> SLOT_SHIFT] !== undefined || table.words[slot + Word.carrier] !== NO_PLACE) {
+      broken('a task whose answer is held is nowhere else', `slot ${slot}`);
+    }
+    if (table.rare(slot, Rare.credit) > 0) broken('what is granted is sent', `slot ${slot}`);
     this.#countOpen(slot);
   }
 
@@ -207,6 +230,14 @@ export class Invariants {
     const relay = this.#relay;
     const { table, tracker, inFlight } = relay;
     const { received, unknownResponses, lateResponses, partials, resends } = this.#ledger;
+    let streams = 0;
+    let reserved = 0;
+    for (const { connection } of this.#ledger.clients) {
+      streams += (connection.context as Session).streams;
+      reserved += (connection.context as Session).reservedBytes;
+    }
+    equal('what streams are granted is counted', reserved, this.#reservedBytes);
+    equal('streams are counted', streams, this.#streams);
     equal('slots in use are those of tasks', table.size, this.#used);
     equal('open tasks are those that wait or are sent', tracker.open, this.#open);
     equal('a deadline is armed for each open task, and for no other', relay.deadlines, this.#open);

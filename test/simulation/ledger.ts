@@ -265,10 +265,12 @@ export class Ledger implements Witness {
     if (!over && live?.cancelTold && task.client.protocol === 'rmp') {
       broken('only a task that is over is cancelled', `task ${task.number}`);
     }
-    if (!over && task.answer !== undefined && live === undefined && task.ended === 'answered') {
+    const passesOn = task.client.protocol === 'rmp' && !task.waitsForGrant;
+    const answered = task.answer !== undefined && live === undefined && task.ended === 'answered';
+    if (!over && answered && !task.waitsForGrant) {
       broken('an answer is passed on at once', `task ${task.number}`);
     }
-    if (!task.done && task.partialsSaid !== task.partialsHeard && task.client.protocol === 'rmp') {
+    if (!task.done && task.partialsSaid !== task.partialsHeard && passesOn) {
       broken('a partial response is passed on at once', `task ${task.number}`);
     }
   }

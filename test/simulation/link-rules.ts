@@ -210,8 +210,24 @@ export class LinkRules {
     if (attempt === undefined || attempt.cancelTold) broken('a window is granted to a request in flight', `id ${id}`);
     if (!link.windows) broken('a window is granted where the backend said hello', `link to ${link.backend.name}`);
     attempt.granted += arg;
-    if (arg === 0 || attempt.granted > attempt.partials) {
-      broken('no more is granted than was taken', `${attempt.granted} after ${attempt.partials} partial responses`);
+    if (arg === 0) broken('a window grants something', `id ${id}`);
+    this.#isCovered(attempt);
+  }
+
+  /** What a backend may send is what its client takes, and what the gateway has room for. */
+  #isCovered({ task, granted, partials, longest }: Attempt): void {
+    const { client } = task;
+    const total = limits.firstStreamWindow + granted;
+    const outstanding = total - partials;
+    const about = `task ${task.number}: ${total} after ${partials} partial responses`;
+    if (outstanding > limits.streamWindow) broken('no more than a window is granted', about);
+    if (client.protocol !== 'rmp') return;
+    if (client.window > 0 && total > task.granted) {
+      broken('a backend is granted no more than its client grants', `${about}, where ${task.granted} are`);
+    }
+    const { maxStreamBufferedBytes } = this.#ledger.config.listeners[0];
+    if (outstanding > 1 && outstanding * longest * 2 > maxStreamBufferedBytes) {
+      broken('what is granted finds room', `${about}, of up to ${longest} bytes`);
     }
   }
 
@@ -285,6 +301,8 @@ export class LinkRules {
   #partial(attempt: Attempt, { flags, bytes, start, end }: Frame): void {
     const { task } = attempt;
     task.longestHeard = Math.max(task.longestHeard, end - start);
+    const length = end - start - ((flags & Flag.meta) === 0 ? 0 : META_BYTES);
+    attempt.longest = Math.max(attempt.longest, length);
     attempt.partials++;
     this.#ledger.partials++;
     task.partialsHeard++;

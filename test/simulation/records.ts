@@ -20,6 +20,8 @@ export class ClientRecord {
   said = 0;
   /** Longest payload it takes, as its hello said. */
   maxBytes = Infinity;
+  /** Partial responses of a request that it takes ungranted; 0: it has no stream windows. */
+  window = 0;
   /** It broke the protocol: it has to be closed. */
   offended = false;
   /** It said FIN. */
@@ -98,6 +100,8 @@ export class Attempt {
   cancelTold = false;
   granted = 0;
   partials = 0;
+  /** Bytes of the longest partial response, of those with meta what is certainly left without a token. */
+  longest = 0;
 
   constructor(task: TaskRecord, link: LinkRecord, id: number, offset: number) {
     this.task = task;
@@ -156,6 +160,8 @@ export class TaskRecord {
   endedMs = 0;
   /** No further attempt is allowed. */
   final = false;
+  /** Partial responses that its client granted, from the beginning. */
+  granted = 0;
   partialsHeard = 0;
   partialsSaid = 0;
   partialBytes = 0;
@@ -174,6 +180,11 @@ export class TaskRecord {
     this.number = number;
     this.client = client;
     this.options = options;
+  }
+
+  /** Partial responses have come that its client has not granted. */
+  get waitsForGrant(): boolean {
+    return this.client.window > 0 && this.partialsSaid === this.granted && this.partialsHeard > this.granted;
   }
 
   get noReply(): boolean {

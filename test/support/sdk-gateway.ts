@@ -16,10 +16,11 @@ export async function startGateway(
   driver: DriverName,
   backendPorts: readonly number[],
   pool: object = {},
+  listener: object = {},
 ): Promise<RunningGateway> {
   const config = loadConfig(
     JSON.stringify({
-      listeners: ['rmp', 'plain', 'lines'].map((protocol) => ({ name: protocol, port: 0, protocol })),
+      listeners: ['rmp', 'plain', 'lines'].map((protocol) => ({ name: protocol, port: 0, protocol, ...listener })),
       pools: { sdk: { servers: backendPorts.map((port) => ({ address: `127.0.0.1:${port}` })), ...pool } },
       routes: [{ route: 0, pool: 'sdk' }],
     }),

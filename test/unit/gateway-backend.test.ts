@@ -213,7 +213,7 @@ describe('hello and streams', () => {
     expect(hello.kind).toBe(Kind.hello);
     expect(parseHello(hello.payload, 0, hello.payload.length)).toMatchObject({
       features: 1,
-      streamWindow: limits.streamWindow,
+      streamWindow: limits.firstStreamWindow,
     });
     const quiet = await GatewayWorld.start();
     expect(takeFrames(quiet.server().peer)).toEqual([]);
@@ -236,26 +236,90 @@ describe('hello and streams', () => {
     expect(takeFrames(client)).toEqual([expect.objectContaining({ id: 2, arg: Status.INVALID_ARGUMENT })]);
   });
 
-  test('with stream windows the gateway grants as the client takes', async () => {
-    const world = await GatewayWorld.start();
-    const peer = world.server().peer;
+  /** A client without stream windows, a backend with them, and the request between them. */
+  async function startStream(partBytes: number, maxStreamBufferedBytes = limits.maxStreamBufferedBytes) {
+    const world = await GatewayWorld.start({ listeners: [{ maxStreamBufferedBytes }] });
+    const { peer } = world.server();
     world.send(peer, { kind: Kind.hello, payload: encodeHello({ features: 1, maxFrameLength: 0, streamWindow: 0 }) });
     takeFrames(peer);
     const client = world.client();
     world.send(client, { id: 1 });
     const [{ frame }] = world.requests();
-    const part = { kind: Kind.response, id: frame.id, flags: Flag.more, payload: Buffer.alloc(10_000) };
-    const half = limits.streamWindow / 2;
-    for (let i = 0; i < half; i++) world.send(peer, part);
-    expect(takeFrames(peer)).toEqual([expect.objectContaining({ kind: Kind.window, id: frame.id, arg: half })]);
+    let granted = limits.firstStreamWindow;
+    const grants = (): number => {
+      const windows = takeFrames(peer);
+      for (const { kind, id, arg } of windows) {
+        expect([kind, id]).toEqual([Kind.window, frame.id]);
+        granted += arg;
+      }
+      return granted;
+    };
+    const send = (): void =>
+      world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.more, payload: Buffer.alloc(partBytes) });
+    return { world, client, grants, send };
+  }
+
+  test('with stream windows the gateway grants as the client takes', async () => {
+    const { world, client, grants, send } = await startStream(10_000);
+    let sent = 0;
+    for (; sent < limits.streamWindow; sent++) {
+      expect(grants()).toBeGreaterThan(sent);
+      send();
+    }
+    expect(grants() - sent).toBeLessThanOrEqual(limits.streamWindow);
+    expect(takeFrames(client)).toHaveLength(sent);
     client.stalled = true;
-    for (let i = 0; i < half; i++) world.send(peer, part);
-    expect(takeFrames(peer)).toEqual([]);
+    while (sent < grants()) {
+      send();
+      sent++;
+    }
+    expect(takeFrames(client)).toEqual([]);
     client.stalled = false;
     world.engine.settle();
-    const grants = takeFrames(peer);
-    expect(grants.reduce((sum, { arg }) => sum + arg, 0)).toBe(half);
-    expect(takeFrames(client)).toHaveLength(limits.streamWindow);
+    expect(grants()).toBe(sent + limits.streamWindow);
+  });
+
+  test('and fewer of long ones: what is granted takes at most half of what may be buffered', async () => {
+    for (const [bytes, most] of [
+      [1_000, 5],
+      [12_000, 1],
+      [0, limits.streamWindow],
+    ]) {
+      const { grants, send } = await startStream(bytes, 10_000);
+      for (let sent = 1; sent <= limits.streamWindow; sent++) {
+        send();
+        expect(grants() - sent).toBeGreaterThan(0);
+        expect(grants() - sent).toBeLessThanOrEqual(most);
+      }
+    }
+  });
+
+  test('several streams of one client share that', async () => {
+    const { world, client, grants, send } = await startStream(1_250, 10_000);
+    for (let id = 2; id <= 4; id++) world.send(client, { id });
+    for (const { peer, frame } of world.requests()) {
+      world.send(peer, { kind: Kind.response, id: frame.id, flags: Flag.more });
+      takeFrames(peer);
+    }
+    for (let sent = 1; sent <= 8; sent++) {
+      send();
+      expect(grants() - sent).toBe(1);
+    }
+  });
+
+  test('and where it is not enough for one part each, the silent ones do not stop the others', async () => {
+    const { world, client } = await startStream(100, 10_000);
+    const part = { kind: Kind.response, flags: Flag.more, payload: Buffer.alloc(2_000) };
+    for (let id = 2; id <= 6; id++) world.send(client, { id });
+    const others = world.requests().map(({ peer, frame: { id } }) => ({ peer, id }));
+    for (const { peer, id } of others) peer.send(encodeFrame({ ...part, id }));
+    world.engine.settle();
+    const granted = new Map<number, number>();
+    for (const { frame } of world.received()) granted.set(frame.id, (granted.get(frame.id) ?? 0) + frame.arg);
+    expect([...granted.values()].reduce((sum, count) => sum + count, 0) * 2_000).toBeLessThanOrEqual(5_000);
+    for (let tick = 0; tick < others.length; tick++) world.engine.advance(limits.tickMs);
+    for (const { frame } of world.received()) granted.set(frame.id, (granted.get(frame.id) ?? 0) + frame.arg);
+    for (const { id } of others) expect(granted.get(id)).toBeGreaterThan(0);
   });
 });
 

@@ -10,16 +10,21 @@ import { encodeFrame, GatewayWorld, PORT, takeFrames } from '../support/gateway-
 const HELLO = encodeHello({ features: 1, maxFrameLength: 1_000, streamWindow: 4 });
 
 describe('rmp client', () => {
-  test('a hello as the first frame is answered by one, without features', async () => {
+  test.each([
+    ['offered', 1, 4, 1],
+    ['not offered', 0, 4, 0],
+    ['offered with a window of 0, which is none', 1, 0, 0],
+  ])('a hello as the first frame is answered by one; stream windows %s', async (_what, features, streamWindow, use) => {
     const world = await GatewayWorld.start();
     const client = world.client();
-    world.send(client, { kind: Kind.hello, payload: HELLO });
+    world.send(client, { kind: Kind.hello, payload: encodeHello({ features, maxFrameLength: 0, streamWindow }) });
     const [{ kind, payload }] = takeFrames(client);
     expect(kind).toBe(Kind.hello);
     expect(parseHello(payload, 0, payload.length)).toMatchObject({
       version: 1,
-      features: 0,
+      features: use,
       maxFrameLength: 16_777_216,
+      streamWindow: 0,
     });
     world.send(client, { id: 1 });
     expect(world.requests()).toHaveLength(1);
