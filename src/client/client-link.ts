@@ -94,7 +94,7 @@ export class ClientLink {
     call.sent(this);
     this.#writer.write(Kind.request, flags, route, id, remainingMs, bytes);
     if (silent) call.final(Buffer.alloc(0));
-    else if (this.#paused) this.#regulate();
+    if (this.#paused) this.#regulate();
   }
 
   /** One frame. The bytes are valid during the call only. */
@@ -258,7 +258,9 @@ export class ClientLink {
 
   /** @returns whether requests may follow. */
   drained(): boolean {
-    return this.#writer.drained();
+    const flows = this.#writer.drained();
+    if (this.#slow > 0) this.#regulate();
+    return flows;
   }
 
   retire(): void {
@@ -310,9 +312,12 @@ export class ClientLink {
     this.#closeIfDone();
   }
 
-  /** Without stream windows, reading stops only while nobody but slow readers waits for anything. */
+  /**
+   * Without stream windows, reading stops only while nobody but slow readers waits for anything, and never while something waits to
+   * be sent: the peer may read no further until we take what it sends.
+   */
   #regulate(): void {
-    const pause = this.#slow > 0 && this.#slow === this.inFlight;
+    const pause = this.#slow > 0 && this.#slow === this.inFlight && !this.#writer.congested;
     if (pause === this.#paused || this.#ended) return;
     this.#paused = pause;
     if (pause) this.connection.pause();

@@ -231,6 +231,33 @@ describeEngines('connectClient', (engine) => {
     expect(await peer.untilPong()).toEqual([]);
   });
 
+  test('who stops reading for a slow reader reads on while something of its own waits to be sent', async () => {
+    const { client, peer } = await pair({ streamWindow: 0 });
+    const parts = client.stream('');
+    const { id } = await peer.next();
+    // The peer reads no further until all its parts are taken; the client has more to send than buffers hold.
+    peer.socket.pause();
+    const aborter = new AbortController();
+    const stuck = client.request(Buffer.alloc(15_000_000), { signal: aborter.signal });
+    peer.send(
+      ...Array.from({ length: 30 }, () => ({ kind: RESPONSE, flags: MORE, id, payload: Buffer.alloc(500_000) })),
+    );
+    expect((await parts.next()).value).toHaveLength(500_000);
+    aborter.abort();
+    await expect(stuck).rejects.toMatchObject({ code: 'CANCELLED' });
+    const waiting = client.request('waits');
+    await new Promise<void>((resolve) => peer.socket.once('drain', resolve));
+    peer.socket.resume();
+    expect(await peer.next()).toMatchObject({ kind: REQUEST });
+    for (let frame = await peer.next(); ; frame = await peer.next()) {
+      if (frame.payload.toString() !== 'waits') continue;
+      peer.send({ kind: RESPONSE, id: frame.id, payload: 'answered' });
+      break;
+    }
+    expect((await waiting).toString()).toBe('answered');
+    await parts.return?.();
+  });
+
   test('leaving a stream early cancels it; its id is not used again before the final response', async () => {
     const { client, peer } = await pair();
     const words = client.stream('');
