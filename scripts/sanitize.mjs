@@ -64,8 +64,6 @@ function nativeTests(kind, only = []) {
     kind.folder,
     '--parallel',
     '2',
-    '--timeout',
-    '300',
     '--output-on-failure',
     '--no-tests=error',
     ...(only.length > 0 ? ['--tests-regex', `^(${only.join('|')})$`] : []),
