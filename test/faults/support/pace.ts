@@ -9,7 +9,7 @@ import { Latencies } from './latencies.js';
 const P99_MS = 1_000;
 const MAX_MS = 3_000;
 /** Where the processor is short the gateway, which has the load of all, waits for it more often than the witness. */
-const TIMES_WITNESS = 4;
+const TIMES_WITNESS = 6;
 
 /** In ms. */
 export interface PaceVerdict {
