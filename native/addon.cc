@@ -112,6 +112,7 @@ std::shared_ptr<ConnectionOptions> ParseConnectionOptions(napi_env env, napi_val
   options->high_water_mark = values::Unsigned(env, value, "highWaterMark");
   options->low_water_mark = values::Unsigned(env, value, "lowWaterMark");
   options->max_buffered_bytes = values::Unsigned(env, value, "maxBufferedBytes");
+  options->is_accounted = values::Boolean(env, value, "isAccounted");
   options->no_delay = values::Boolean(env, value, "noDelay");
   options->keep_alive_ms = values::Unsigned(env, value, "keepAliveMs");
   return options;
@@ -272,6 +273,25 @@ napi_value FlushCommands(napi_env env, napi_callback_info info) {
   return values::Undefined(env);
 }
 
+// finishSends(engine): flushCommands for the end of the process
+napi_value FinishSends(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  EngineOf(env, arguments.at[0]).FinishSends();
+  return values::Undefined(env);
+}
+
+// sendNow(engine, slot, generation, bytes): the one reactor of an engine in Node's loop; the bytes stay the caller's
+napi_value SendNow(napi_env env, napi_callback_info info) {
+  const Arguments<4> arguments(env, info);
+  Bridge& engine = EngineOf(env, arguments.at[0]);
+  CHECK(engine.external_loop());
+  const values::Bytes bytes = values::TypedArray(env, arguments.at[3]);
+  engine.group().reactor(0).SendNow(static_cast<uint32_t>(values::Number(env, arguments.at[1])),
+                                    static_cast<uint32_t>(values::Number(env, arguments.at[2])),
+                                    {static_cast<const uint8_t*>(bytes.data), bytes.length});
+  return values::Undefined(env);
+}
+
 // setRef(engine, referenced)
 napi_value SetRef(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
@@ -427,6 +447,8 @@ napi_value Init(napi_env env, napi_value exports) {
       {"closeListener", CloseListener},
       {"listenerConnections", ListenerConnections},
       {"flushCommands", FlushCommands},
+      {"finishSends", FinishSends},
+      {"sendNow", SendNow},
       {"setRef", SetRef},
       {"shutdown", Shutdown},
       {"destroy", Destroy},

@@ -229,6 +229,11 @@ void Bridge::FlushCommands() {
   group_.reactor(0).RunCommands();
 }
 
+void Bridge::FinishSends() {
+  if (!external_loop_) return NotifyReactors();
+  group_.reactor(0).FinishSends();
+}
+
 void Bridge::SetRef(bool referenced) {
   auto* handle = reinterpret_cast<uv_handle_t*>(&doorbell_);
   referenced ? uv_ref(handle) : uv_unref(handle);

@@ -30,6 +30,10 @@ class Bridge {
   void SetRef(bool referenced);
   // JavaScript filled a command ring to the brim: the reactor should take commands now.
   void FlushCommands();
+  // The process ends: nobody takes events any more, and the kernel gets what it takes.
+  void FinishSends();
+  // Whether commands and sends are this thread's own matter.
+  bool external_loop() const { return external_loop_; }
 
   ReactorGroup& group() { return group_; }
   const std::string& driver_name() const { return driver_name_; }

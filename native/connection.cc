@@ -212,15 +212,22 @@ void Connection::Fail(CloseReason reason, int error, SystemCall call) {
 
 void Connection::Abort(CloseReason reason) {
   if (state_ == State::kEnding) return;
-  const linger reset{.l_onoff = 1, .l_linger = 0};
-  if (fd_.Valid()) ::setsockopt(fd_.Get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  ResetAtClose();
   Fail(reason);
 }
 
-// No linger and no waiting for the peer. What is queued has its last try in FinishIfOver, when no send is in flight.
+// Closing the descriptor will reset, and the kernel drops what it has not sent.
+void Connection::ResetAtClose() {
+  const linger reset{.l_onoff = 1, .l_linger = 0};
+  if (fd_.Valid()) ::setsockopt(fd_.Get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+// No linger and no waiting for the peer. What is queued has its last try now (the process may end with this turn), or
+// in FinishIfOver, when the send that is in flight is over.
 void Connection::Destroy(CloseReason reason) {
   if (state_ == State::kEnding) return;
   destroyed_ = state_ == State::kOpen || state_ == State::kFlushing;
+  if (destroyed_ && !send_pending_ && send_error_ == 0) SendAtOnce();
   Fail(reason);
 }
 

@@ -40,6 +40,7 @@ class Connection final : public OperationOwner {
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
+  void SendNow(std::span<const uint8_t> bytes) override;
   void OnAbandoned(uint32_t token) override;
   void SetFraming(const FramingOptions& framing) override;
   void Shut(bool graceful) override;
@@ -100,10 +101,11 @@ class Connection final : public OperationOwner {
   void Fail(CloseReason reason, int error = 0, SystemCall call = SystemCall::kNone);
   void Abort(CloseReason reason);
   void Destroy(CloseReason reason);
+  void ResetAtClose();
   static void RefuseOutgoing(Reactor& reactor, uint32_t token);
   void DetachIfOver();
   void TellDetached(int fd);
-  void SendAtOnce();
+  bool SendAtOnce();
   void End();
   void FinishIfOver();
 

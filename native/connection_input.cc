@@ -272,7 +272,7 @@ void Connection::FinishInput() {
 // What incomplete frames hold counts against the engine.
 void Connection::AccountPartial() {
   const size_t held = in_.bytes_held();
-  if (held == partial_accounted_) [[likely]] {
+  if (held == partial_accounted_ || !options_->is_accounted) [[likely]] {
     return;
   }
   const auto delta = static_cast<int64_t>(held) - static_cast<int64_t>(partial_accounted_);

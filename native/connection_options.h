@@ -29,6 +29,8 @@ struct ConnectionOptions {
   uint64_t high_water_mark = limits::high_water_mark;
   uint64_t low_water_mark = limits::low_water_mark;
   uint64_t max_buffered_bytes = limits::max_buffered_bytes;
+  // What it holds counts against the engine's bounds, and ends it when they are passed.
+  bool is_accounted = true;
   // Frames and bytes delivered per turn. An outgoing connection has more: it stands for many clients, whose answers
   // leave together when they arrive together.
   uint32_t credit_frames = static_cast<uint32_t>(limits::credit_frames);

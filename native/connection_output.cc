@@ -16,6 +16,12 @@ constexpr int kSendParts = 8;
 // Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
 constexpr size_t kAccountStep = 16 * 1024;
 
+size_t BytesOf(const iovec* parts, int count) {
+  size_t bytes = 0;
+  for (int i = 0; i < count; ++i) bytes += parts[i].iov_len;
+  return bytes;
+}
+
 int LimitBytes(iovec* parts, int count, size_t limit) {
   for (int i = 0; i < count; ++i) {
     if (parts[i].iov_len >= limit) {
@@ -63,6 +69,10 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return Close(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kAbort:
       return Abort(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
+    case CommandKind::kReset:
+      if (state_ == State::kEnding) return;
+      ResetAtClose();
+      return Destroy(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kDestroy:
       return Destroy(static_cast<CloseReason>(reinterpret_cast<const CloseCommand*>(words)->reason));
     case CommandKind::kDetach:
@@ -158,7 +168,7 @@ void Connection::StartSend() {
 // What waits to be sent counts against the engine, in whole steps. False when the connection ends for it.
 bool Connection::AccountBuffered() {
   const size_t accounted = out_.size() / kAccountStep * kAccountStep;
-  if (accounted == buffered_accounted_) [[likely]] {
+  if (accounted == buffered_accounted_ || !options_->is_accounted) [[likely]] {
     return true;
   }
   const auto delta = static_cast<int64_t>(accounted) - static_cast<int64_t>(buffered_accounted_);
@@ -211,21 +221,35 @@ void Connection::FailSend() {
   Fail(IsReset(error) ? CloseReason::kPeerReset : CloseReason::kIoError, error, SystemCall::kWrite);
 }
 
-// Nothing is in flight and the descriptor is about to be closed: the kernel takes of the queue what it takes now.
-void Connection::SendAtOnce() {
+// What the kernel takes of the queue in this call, while no send is in flight. False when nothing more can be sent.
+bool Connection::SendAtOnce() {
   while (!out_.empty()) {
     iovec parts[kSendParts];
     msghdr message{};
     message.msg_iov = parts;
-    message.msg_iovlen = static_cast<size_t>(out_.Gather(parts, kSendParts));
+    const int count = out_.Gather(parts, kSendParts);
+    message.msg_iovlen = static_cast<size_t>(count);
     const ssize_t sent = ::sendmsg(fd_.Get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return;
+    if (sent < 0 && errno == EAGAIN) return true;
     reactor_.counters().Add(Counter::kSends);
-    reactor_.counters().Add(Counter::kBytesSent, static_cast<uint64_t>(sent));
-    bytes_sent_ += static_cast<uint64_t>(sent);
-    out_.Consume(static_cast<size_t>(sent));
+    if (!OnSent(sent < 0 ? -errno : static_cast<int32_t>(sent))) return false;
+    if (static_cast<size_t>(sent) < BytesOf(parts, count)) return true;
   }
+  return true;
+}
+
+// The caller waits for the answer, so that it may use its memory again: not the one send of the turn, as for what is
+// copied.
+void Connection::SendNow(std::span<const uint8_t> bytes) {
+  if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
+  out_.AppendPinned(bytes.data(), bytes.size());
+  if (!send_pending_ && send_error_ == 0) {
+    if (!SendAtOnce()) return;
+    // The driver says when there is room; until then nobody tries again.
+    StartSend();
+  }
+  if (state_ == State::kOpen && !out_.empty()) AfterQueued();
 }
 
 void Connection::ReportDrain() {

@@ -5,6 +5,9 @@
 // tick (Reactor::FreeLater), so that nothing on the way to it finds freed memory.
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "base/intrusive_list.h"
 #include "base/shared_layout.h"
 #include "driver/driver.h"
@@ -28,6 +31,8 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once per turn after MarkReady: input that was left over for want of credit or room.
   virtual void Resume() {}
   virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
+  // Bytes of somebody else's, and what was queued before them: to the kernel, as much as it takes at once.
+  virtual void SendNow(std::span<const uint8_t>) {}
   // From its next frame on it is cut so.
   virtual void SetFraming(const FramingOptions&) {}
   // JavaScript no longer wants the outgoing connection that it called so.

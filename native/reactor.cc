@@ -18,6 +18,8 @@ constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
 // only fills the ring, and its connections have to be paused (relay 500 x 16).
 constexpr size_t kReapBatch = 128;
 constexpr int kReapRounds = 32;
+// Of FinishSends: each sends up to 512 KB per connection, more than a kernel has room for in a few.
+constexpr int kFinishRounds = 16;
 // A timer this much late was not missed by the kernel or the wheel's granule: nobody called the reactor.
 constexpr uint64_t kLatenessMs = 250;
 }  // namespace
@@ -88,6 +90,19 @@ void Reactor::RunCommands() {
   FlushDirty();
   driver_->Submit();
   FinishTurn();
+}
+
+void Reactor::SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes) {
+  now_ms_ = clock_();
+  TakeCommands();
+  if (OperationOwner* owner = Find(slot, generation)) owner->SendNow(bytes);
+}
+
+// A send in flight may be over without our having looked, and what stands behind it has not been tried yet.
+void Reactor::FinishSends() {
+  RunCommands();
+  for (int round = 0; round < kFinishRounds && HasWork(); ++round) Tick(false);
+  RunCommands();
 }
 
 bool Reactor::HasWork() {

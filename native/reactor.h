@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "base/clock.h"
@@ -53,6 +54,12 @@ class Reactor {
   void Tick(bool may_block);
   // Only what JavaScript asked for since: commands, sends, submit. For Node's loop before it sleeps.
   void RunCommands();
+  // Between two ticks: takes commands, then gives the kernel what that connection has queued, and these bytes behind
+  // it, as far as it takes them at once. The rest stays where it lies: whoever asks for the connection's drain hears of
+  // it.
+  void SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes);
+  // At the end of the process: sends go on as long as the kernel takes what is queued.
+  void FinishSends();
   // True exactly when a Tick would find something to do without the kernel's word.
   bool HasWork();
   // Ticks until Stop was asked for and everything is closed.

@@ -106,6 +106,7 @@ enum class CommandKind : uint32_t {
   kDestroy = 9,
   kSendPinned = 10,  // bytes of JavaScript's own memory, which stays until they were taken
   kDetach = 11,
+  kReset = 12,  // kDestroy, and the descriptor's closing resets
 };
 
 // What every command begins with; `words` counts the whole command.

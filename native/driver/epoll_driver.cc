@@ -288,10 +288,13 @@ void EpollDriver::Fetch(int timeout_ms) {
     }
     const int fd = static_cast<int>(static_cast<uint32_t>(event.data.u64));
     if (At(fd).generation != static_cast<uint32_t>(event.data.u64 >> 32)) continue;
-    // An error or a hang-up goes to whoever waits: their own system call says which it was.
+    // An error or a hang-up goes to whoever waits: their own system call says which it was. It says so once, and first
+    // to who reads, as in libuv: the send is told next time, if it then still waits.
     constexpr uint32_t kTrouble = EPOLLERR | EPOLLHUP;
-    if ((event.events & (EPOLLIN | kTrouble)) != 0) OnInput(fd);
-    if ((event.events & (EPOLLOUT | kTrouble)) != 0) OnOutput(fd);
+    const bool has_trouble = (event.events & kTrouble) != 0;
+    if (has_trouble || (event.events & EPOLLIN) != 0) OnInput(fd);
+    if (has_trouble && Of(At(fd).input).op == Op::kReceive) continue;
+    if (has_trouble || (event.events & EPOLLOUT) != 0) OnOutput(fd);
   }
 }
 

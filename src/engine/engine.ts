@@ -42,6 +42,11 @@ export interface ConnectionOptions {
   readonly lowWaterMark?: number;
   /** More buffered bytes than this close the connection with `send-buffer-full`. Default 32 MiB. There is no off: a large number is. */
   readonly maxBufferedBytes?: number;
+  /**
+   * Whether what it holds counts against `maxEngineBytes` and `maxPartialBytes`, so that it may be closed with `memory-full`.
+   * Default true. Off is for an owner who holds back by what `send` answers.
+   */
+  readonly isAccounted?: boolean;
   /** TCP_NODELAY. Default true. */
   readonly noDelay?: boolean;
   /** First TCP keepalive probe after so many ms of silence. 0: off. Default 60,000. */
@@ -224,8 +229,10 @@ export interface Connection {
    */
   send(...parts: Uint8Array[]): boolean;
   /**
-   * `send` without a copy, as node:net writes: `bytes` must not change until `bufferedAmount` says that the kernel took them
-   * (it is kept alive until then). Worth it from 16 KB on; shorter ones are copied.
+   * `send` without a copy, as node:net writes: where Node's loop drives the engine the kernel gets what was queued, and `bytes`
+   * behind it, before this returns, as far as it takes them. Worth it from 16 KB on.
+   * @returns true: `bytes` may change, the kernel has them (or a copy was made). Otherwise they must not until `bufferedAmount`
+   *   says that they were taken (they are kept alive until then); `drain` follows at `lowWaterMark`, however little waits.
    */
   sendPinned(bytes: Uint8Array): boolean;
   /**
@@ -268,6 +275,8 @@ export interface Connection {
    * descriptor is closed (FIN; RST where the kernel holds bytes that nobody read). Also ends one that is closing.
    */
   destroy(reason?: CloseReason, message?: string): void;
+  /** `destroy` with a RST behind what the kernel took, which may overtake it (a unix socket, which has no reset, is closed). */
+  reset(reason?: CloseReason, message?: string): void;
   /** Drops what is queued and resets (a unix socket, which has no reset, is closed). */
   abort(reason?: CloseReason, message?: string): void;
   /** TCP_NODELAY, from now on. No effect on unix sockets. */

@@ -146,26 +146,35 @@ export class NativeConnection implements Connection {
   sendPinned(bytes: Uint8Array): boolean {
     checkBytes('bytes', bytes);
     const { rings } = this;
-    const isShort = bytes.length <= BLOCK_BYTES;
-    if (isShort || this.state !== 'open' || rings === undefined || this.finished || blockOf(bytes) !== undefined) {
+    if (this.state !== 'open' || rings === undefined || this.finished) {
       return this.sendFrame(NO_HEADER, 0, bytes, 0, bytes.length);
     }
     const engine = this.#engine;
-    engine.addon.addressOf(bytes, 0, engine.blockAddress);
-    rings.commands.sendPinned(this.slot, this.generation, engine.blockAddress[0], engine.blockAddress[1], bytes.length);
-    if (!engine.inTurn) rings.commands.publish();
+    const { commands } = rings;
+    if (engine.reactors === 0 && !commands.hasSpilled) {
+      commands.publish();
+      engine.addon.sendNow(engine.handle, this.slot, this.generation, bytes);
+    } else {
+      engine.addon.addressOf(bytes, 0, engine.blockAddress);
+      commands.sendPinned(this.slot, this.generation, engine.blockAddress[0], engine.blockAddress[1], bytes.length);
+      if (!engine.inTurn) commands.publish();
+    }
     this.#queued += bytes.length;
+    this.#lookAtProgress();
+    if (this.#queued === this.#taken) return true;
     this.#pinned ??= new PinnedBytes();
     this.#pinned.add(bytes, this.#queued);
-    engine.pinning.add(this);
-    return this.#belowHighWaterMark();
+    this.#wantDrain();
+    return false;
   }
 
   /** @returns whether the kernel still reads JavaScript's memory. */
   releasePinned(): boolean {
     if (this.#pinned === undefined) return false;
     this.#lookAtProgress();
-    return this.#pinned.release(this.state === 'closed' ? Infinity : this.#taken);
+    if (this.#pinned.release(this.state === 'closed' ? Infinity : this.#taken)) return true;
+    this.#pinned = undefined;
+    return false;
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -259,6 +268,10 @@ export class NativeConnection implements Connection {
 
   destroy(reason: CloseReason = 'closed', message?: string): void {
     this.#end(CommandKind.destroy, reason, message);
+  }
+
+  reset(reason: CloseReason = 'aborted', message?: string): void {
+    this.#end(CommandKind.reset, reason, message);
   }
 
   abort(reason: CloseReason = 'aborted', message?: string): void {
@@ -368,12 +381,15 @@ export class NativeConnection implements Connection {
   #belowHighWaterMark(): boolean {
     this.#lookAtProgress();
     if (this.#queued - this.#taken <= this.#marks.highWaterMark) return true;
-    if (!this.waitsForDrain) {
-      this.waitsForDrain = true;
-      this.waitsForEmpty = false;
-      this.#command(CommandKind.wantDrain, 0);
-    }
+    this.#wantDrain();
     return false;
+  }
+
+  #wantDrain(): void {
+    if (this.waitsForDrain) return;
+    this.waitsForDrain = true;
+    this.waitsForEmpty = false;
+    this.#command(CommandKind.wantDrain, 0);
   }
 
   /** The reactor says that it was at the low watermark, or empty where that was asked for. True when it still is, and the owner may be told. */
@@ -381,17 +397,17 @@ export class NativeConnection implements Connection {
     const waitedForEmpty = this.waitsForEmpty;
     this.waitsForDrain = false;
     this.waitsForEmpty = false;
+    if (this.releasePinned()) this.#engine.pinning.add(this);
     if (waitedForEmpty || this.bufferedAmount <= this.#marks.lowWaterMark) return true;
     // More was queued while the event was on its way.
-    this.waitsForDrain = true;
-    this.#command(CommandKind.wantDrain, 0);
+    this.#wantDrain();
     return false;
   }
 
   /** The reactor keeps the low 32 bits of what the kernel took. */
   #lookAtProgress(): void {
     if (this.rings === undefined || this.state === 'closed') return;
-    const delta = (this.rings.progress[this.slot] - (this.#taken % 0x1_0000_0000)) >>> 0;
+    const delta = (this.rings.progress[this.slot] - this.#taken) >>> 0;
     if (delta <= this.#queued - this.#taken) this.#taken += delta;
   }
 

@@ -111,7 +111,7 @@ export class NativeEngine implements Engine {
   /** The bytes of the batch that is being delivered, and whose they are. */
   batchBytes: Uint8Array | undefined = undefined;
   batchReactor = 0;
-  /** Connections whose kernel reads JavaScript's memory. */
+  /** Connections that are below their low watermark and whose kernel still reads JavaScript's memory. */
   readonly pinning = new Set<NativeConnection>();
   /** Commands refer to the batch's bytes. */
   batchPassedOn = false;
@@ -161,7 +161,7 @@ export class NativeEngine implements Engine {
   flush(): void {
     if (this.#running === 0) return;
     for (const { commands } of this.#rings) commands.publish();
-    this.addon.flushCommands(this.handle);
+    this.addon.finishSends(this.handle);
   }
 
   listenNow(options: ListenOptions, handler: Handler): Listener {
@@ -561,7 +561,8 @@ export class NativeEngine implements Engine {
     if (connection.state === 'closed') return;
     connection.state = 'closed';
     connection.endDetaching(`it ended (${info.reason})`);
-    if (this.pinning.delete(connection)) connection.releasePinned();
+    this.pinning.delete(connection);
+    connection.releasePinned();
     if (connection.referenced) this.dropRef();
     connection.entry.handler.close?.(connection, info);
   }

@@ -47,6 +47,7 @@ export interface NativeConnectionOptions {
   readonly highWaterMark: number;
   readonly lowWaterMark: number;
   readonly maxBufferedBytes: number;
+  readonly isAccounted: boolean;
   readonly noDelay: boolean;
   readonly keepAliveMs: number;
 }
@@ -109,6 +110,13 @@ export interface Addon {
   listenerConnections(engine: EngineHandle, id: number): number;
   /** A command ring is full: the reactors should take commands now. */
   flushCommands(engine: EngineHandle): void;
+  /** The same at the end of the process: goes on for as long as the kernel takes what is queued. */
+  finishSends(engine: EngineHandle): void;
+  /**
+   * Of the reactor in Node's loop: takes commands, then gives the kernel what the connection has queued, and `bytes` behind it,
+   * as much as it takes at once. What is left of `bytes` is read where it lies, until `progress` has passed it.
+   */
+  sendNow(engine: EngineHandle, slot: number, generation: number, bytes: Uint8Array): void;
   /** Whether the engine keeps Node's loop alive. */
   setRef(engine: EngineHandle, referenced: boolean): void;
   /** Everything closes; a stopped event follows from each reactor. */
@@ -173,6 +181,7 @@ export const CommandKind = {
   destroy: 9,
   sendPinned: 10,
   detach: 11,
+  reset: 12,
 } as const;
 
 /** The system call whose error ended a connection. */

@@ -379,13 +379,13 @@ export class PortableConnection implements Connection, Timed {
     const block = host.blocks.acquire(wanted);
     // Who holds no more than its share does not pay for those who filled it.
     const isFull = host.partialBytes + block.length - capacity > host.maxPartialBytes;
-    if (isFull && block.length > host.partialShare(this)) {
+    if (this.#options.isAccounted && isFull && block.length > host.partialShare(this)) {
       host.blocks.release(block);
       const message = `incomplete frames of all connections are at maxPartialBytes ${host.maxPartialBytes}`;
       this.close('memory-full', message);
       return false;
     }
-    host.partialBytes += block.length - capacity;
+    if (this.#options.isAccounted) host.partialBytes += block.length - capacity;
     if (this.#partial !== undefined) {
       this.#partial.copy(block, 0, 0, this.#partialLength);
       host.blocks.release(this.#partial);
@@ -397,7 +397,7 @@ export class PortableConnection implements Connection, Timed {
   #releasePartial(recycle: boolean): void {
     const partial = this.#partial;
     if (partial === undefined) return;
-    this.#host.partialBytes -= partial.length;
+    if (this.#options.isAccounted) this.#host.partialBytes -= partial.length;
     if (recycle) this.#host.blocks.release(partial);
     this.#partial = undefined;
     this.#partialLength = 0;
@@ -507,7 +507,11 @@ export class PortableConnection implements Connection, Timed {
     if (!this.#maySend()) return false;
     if (this.#gatheredLength > 0) this.#enqueueGathered();
     this.#queue.push(bytes);
-    return this.#queued(bytes.length);
+    this.#queued(bytes.length);
+    if (this.#state === 'open') this.#write();
+    if (this.bytesQueued === this.#handed) return true;
+    this.#owesDrain = true;
+    return false;
   }
 
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -588,7 +592,7 @@ export class PortableConnection implements Connection, Timed {
   #queued(bytes: number): boolean {
     const host = this.#host;
     this.bytesQueued += bytes;
-    host.bufferedBytes += bytes;
+    if (this.#options.isAccounted) host.bufferedBytes += bytes;
     if (host.delivering !== this) this.#needFlush();
     const waiting = this.bytesQueued - this.#handed;
     // Who takes what it gets does not pay for those who filled the engine.
@@ -607,7 +611,11 @@ export class PortableConnection implements Connection, Timed {
       this.abort('send-buffer-full', message);
       return false;
     }
-    if (waiting > this.#options.highWaterMark && host.bufferedBytes > host.maxEngineBytes) {
+    if (
+      this.#options.isAccounted &&
+      waiting > this.#options.highWaterMark &&
+      host.bufferedBytes > host.maxEngineBytes
+    ) {
       const message = `${host.bufferedBytes} bytes waited to be sent in the whole engine, maxEngineBytes is ${host.maxEngineBytes}`;
       this.abort('memory-full', message);
       return false;
@@ -686,7 +694,7 @@ export class PortableConnection implements Connection, Timed {
 
   #taken(bytes: number): void {
     this.#handed += bytes;
-    this.#host.bufferedBytes -= bytes;
+    if (this.#options.isAccounted) this.#host.bufferedBytes -= bytes;
     this.#host.counts.bytes_sent += bytes;
   }
 
@@ -747,6 +755,14 @@ export class PortableConnection implements Connection, Timed {
   }
 
   destroy(reason: CloseReason = 'closed', message?: string): void {
+    this.#sendAndEnd(reason, message, false);
+  }
+
+  reset(reason: CloseReason = 'aborted', message?: string): void {
+    this.#sendAndEnd(reason, message, this.remotePort !== 0);
+  }
+
+  #sendAndEnd(reason: CloseReason, message: string | undefined, resets: boolean): void {
     if (this.#state === 'connecting') {
       this.abort(reason, message);
       return;
@@ -760,7 +776,8 @@ export class PortableConnection implements Connection, Timed {
     this.#write();
     this.#dropQueued();
     this.#releasePartial(!this.#isDelivering());
-    this.#socket.destroy();
+    if (resets) this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
   }
 
   abort(reason: CloseReason = 'aborted', message?: string): void {
@@ -845,7 +862,7 @@ export class PortableConnection implements Connection, Timed {
     const host = this.#host;
     if (!this.#established) host.counts.connect_errors++;
     this.#dropQueued();
-    host.bufferedBytes -= this.bytesQueued - this.#handed;
+    if (this.#options.isAccounted) host.bufferedBytes -= this.bytesQueued - this.#handed;
     this.#releasePartial(true);
     this.#giveReason(this.#peerEnded ? 'peer-closed' : 'closed');
     this.#state = 'closed';

@@ -27,6 +27,7 @@ export interface ResolvedConnectionOptions {
   readonly highWaterMark: number;
   readonly lowWaterMark: number;
   readonly maxBufferedBytes: number;
+  readonly isAccounted: boolean;
   readonly noDelay: boolean;
   readonly keepAliveMs: number;
 }
@@ -106,6 +107,7 @@ export function resolveConnectionOptions(options: ConnectionOptions): ResolvedCo
     highWaterMark,
     lowWaterMark,
     maxBufferedBytes: resolveBytes('maxBufferedBytes', options.maxBufferedBytes, ENGINE_LIMITS.maxBufferedBytes),
+    isAccounted: boolean('isAccounted', options.isAccounted, true),
     noDelay: boolean('noDelay', options.noDelay, true),
     keepAliveMs: milliseconds('keepAliveMs', options.keepAliveMs, ENGINE_LIMITS.keepAliveMs),
   };

@@ -235,6 +235,30 @@ describeEngines('engine: its own bounds', (_driver, run) => {
     expect(handler.closed.filter(({ connection }) => connection === spared)).toEqual([]);
   });
 
+  test('isAccounted off: nothing that it holds counts, and it is not closed for what others hold', async () => {
+    const handler = new Recorder();
+    const options = { port: 0, framing: { format: 'raw' }, isAccounted: false } as const;
+    const listener = await fixture.engine.listen(options, handler);
+    for (let i = 0; i < 4; i++) await fixture.peer(listener, { paused: true });
+    await handler.connection(3);
+    for (let round = 0; round < 12; round++) {
+      for (const connection of handler.opened) connection.send(MEGABYTE);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const others = new Recorder();
+    const accounted = await fixture.peer(await fixture.engine.listen({ port: 0, framing: lengthFraming }, others), {
+      paused: true,
+    });
+    const other = await others.connection();
+    other.send(MEGABYTE);
+    await turnUntil(() => other.bufferedAmount < MEGABYTE.length);
+    accounted.destroy();
+    await others.closeInfo();
+    expect(handler.closed).toEqual([]);
+    expect(others.closed[0].info.reason).not.toBe('memory-full');
+    expect(fixture.engine.counters().memory_full).toBe(0);
+  });
+
   test('maxPartialBytes closes with memory-full; what a peer declares costs nothing', async () => {
     const handler = new Recorder();
     const listener = await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler);

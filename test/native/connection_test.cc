@@ -584,6 +584,120 @@ TEST_CASE("Destroy waits for nobody; the peer gets exactly what the kernel is sa
   });
 }
 
+TEST_CASE("Reset is Destroy with a reset behind what the kernel took") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    bed.js.Send(connection, "last words");
+    bed.js.Simple(CommandKind::kReset, connection, static_cast<uint32_t>(CloseReason::kAborted));
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.reason() == CloseReason::kAborted);
+    CHECK(connection.sent() == 10);
+    REQUIRE(bed.Until([&] { return peer->error != 0 || peer->finished; }));
+    CHECK(peer->error == ECONNRESET);
+    CHECK(peer->received == "last words");
+  });
+}
+
+TEST_CASE("What is destroyed has its last send in the same call, though its operations end later") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    bed.Turns(20);
+    bed.js.Send(connection, "and now the process ends");
+    bed.js.Simple(CommandKind::kDestroy, connection);
+    bed.js.Publish();
+    bed.reactor->FinishSends();
+    peer->Move();
+    CHECK(peer->received == "and now the process ends");
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+  });
+}
+
+TEST_CASE("FinishSends goes on behind a send whose end nobody has looked at") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    bed.Turns(20);
+    bed.js.Send(connection, "one ");
+    bed.js.Publish();
+    bed.reactor->RunCommands();
+    bed.js.Send(connection, "two ");
+    bed.js.Send(connection, "three");
+    bed.js.Simple(CommandKind::kDestroy, connection);
+    bed.js.Publish();
+    bed.reactor->FinishSends();
+    CHECK(bed.Until([&] { return peer->received == "one two three"; }));
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+  });
+}
+
+TEST_CASE("SendNow: the kernel has it when the call returns, in its place, as far as there is room") {
+  std::mt19937_64 random(RandomSeed());
+  OnEachDriver([&](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    const auto send_now = [&](const std::string& bytes) {
+      bed.js.Publish();
+      bed.reactor->SendNow(connection.slot, connection.generation,
+                           {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+    };
+    bed.Turns(20);
+    bed.js.Send(connection, "copied, ");
+    send_now("pinned, ");
+    CHECK(bed.js.Progress(connection) == 16);
+    peer->Move();
+    CHECK(peer->received == "copied, pinned, ");
+
+    // Of what finds no room every byte arrives, in order with what is copied behind it.
+    peer->reads = false;
+    std::string expected = peer->received;
+    std::vector<std::string> pinned;
+    pinned.reserve(30);
+    for (int i = 0; i < 30; ++i) {
+      pinned.push_back(RandomBytes(random(), Between(random, 1, 60'000)));
+      send_now(pinned.back());
+      expected += pinned.back();
+      const std::string copied = RandomBytes(random(), Between(random, 0, 200));
+      bed.js.Send(connection, copied);
+      expected += copied;
+      if (i % 7 == 0) bed.Turn();
+    }
+    CHECK(bed.js.Progress(connection) < expected.size());
+    bed.js.WantDrain(connection);
+    peer->reads = true;
+    REQUIRE(bed.Until([&] { return peer->received.size() == expected.size(); }));
+    CHECK(peer->received == expected);
+    REQUIRE(bed.Until([&] { return connection.drains == 1; }));
+    CHECK(bed.js.Progress(connection) == expected.size());
+
+    peer->Reset();
+    send_now("to nobody");
+    REQUIRE(bed.Until([&] { return connection.closed; }));
+    CHECK(connection.reason() == CloseReason::kPeerReset);
+    send_now("to what is gone");
+  });
+}
+
+TEST_CASE("What is not accounted counts for nobody") {
+  OnEachDriver([](ReactorBed& bed) {
+    bed.accounts.max_buffered_bytes = 100'000;
+    std::unique_ptr<Peer> peer;
+    auto options = bed.Options();
+    options->is_accounted = false;
+    JsConnection& connection = bed.Open(&peer, options);
+    peer->reads = false;
+    for (int i = 0; i < 50; ++i) {
+      bed.js.Send(connection, std::string(10'000, 'x'));
+      bed.Turn();
+    }
+    CHECK(bed.accounts.buffered_bytes == 0);
+    CHECK(!connection.closed);
+    peer->reads = true;
+    REQUIRE(bed.Until([&] { return peer->received.size() == 500'000; }));
+  });
+}
+
 TEST_CASE("A detached descriptor has nothing in flight: what was read is delivered, what was queued is sent") {
   std::mt19937_64 random(RandomSeed());
   OnEachDriver([&](ReactorBed& bed) {

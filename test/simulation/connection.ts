@@ -163,6 +163,10 @@ export class SimulatedConnection implements Connection {
     this.abort(reason, message);
   }
 
+  reset(reason: CloseReason = 'aborted', message = ''): void {
+    this.abort(reason, message);
+  }
+
   setNoDelay(): void {}
   setKeepAlive(): void {}
   ref(): void {}

@@ -160,6 +160,10 @@ export class FakeConnection implements Connection {
     this.#end(reason, message, true);
   }
 
+  reset(reason: CloseReason = 'aborted', message = ''): void {
+    this.destroy(reason, message);
+  }
+
   abort(reason: CloseReason = 'aborted', message = ''): void {
     this.#end(reason, message, true);
   }
