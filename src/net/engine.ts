@@ -2,6 +2,7 @@
 import type { ConnectionOptions, Engine } from '../engine/engine.js';
 import { leaseEngine } from '../engine/shared-engine.js';
 import { Inbox } from './inbox.js';
+import { GATHERED_BYTES } from './transport.js';
 
 let engine: Engine | undefined;
 let inbox: Inbox | undefined;
@@ -30,10 +31,12 @@ export const SOCKET_OPTIONS: ConnectionOptions = {
   idleTimeoutMs: 0,
   partialFrameTimeoutMs: 0,
   writeStallTimeoutMs: 0,
-  maxBufferedBytes: 2 ** 31 - 1,
-  // About what a kernel takes of one socket at once: a write that Node calls done is called done here.
-  highWaterMark: 1024 * 1024,
-  lowWaterMark: 256 * 1024,
+  // As with Node what a peer leaves untaken is the writer's matter, who sees it in what `write` answers.
+  maxBufferedBytes: Number.MAX_SAFE_INTEGER,
+  isAccounted: false,
+  highWaterMark: GATHERED_BYTES,
+  // Drained is who has nothing queued: then no memory of a writer is read any more.
+  lowWaterMark: 0,
   noDelay: false,
   keepAliveMs: 0,
 };

@@ -32,8 +32,12 @@ const events: TransportEvents<SocketMethods> = {
   failed(socket, transport: Transport, info: CloseInfo) {
     const { attempt } = transport;
     transport.attempt = undefined;
-    if (attempt !== undefined) attempt.failed(info);
-    else socket.destroy(systemError(info.errorCode ?? 'ECONNABORTED', info.syscall ?? 'read'));
+    if (attempt !== undefined) {
+      attempt.failed(info);
+      return;
+    }
+    const error = systemError(info.errorCode ?? 'ECONNABORTED', info.syscall ?? 'read');
+    if (info.syscall !== 'write' || !transport.failWrite(error)) socket.destroy(error);
   },
 };
 

@@ -4,10 +4,15 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import type { CloseInfo, Connection, ConnectOptions, Engine } from '../engine/engine.js';
+import { systemError } from './errors.js';
 import { DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
 
-/** Larger writes are handed to the engine in pieces, so that it never holds much more than its high watermark. */
-const PIECE_BYTES = 1024 * 1024;
+/** From here on a write is not copied but given to the kernel in the same call, as Node does it. */
+const PINNED_BYTES = 16 * 1024;
+/** Of shorter writes, which leave together at the end of the turn, so many bytes may wait. */
+export const GATHERED_BYTES = 64 * 1024;
+/** What the engine takes at once: it counts what the kernel took by 32 bits. */
+const LARGEST_PART_BYTES = 1024 * 1024 * 1024;
 
 /** Waits for an outgoing connection. */
 export interface Attempt {
@@ -34,11 +39,19 @@ export interface TransportEvents<Owner extends TransportOwner> {
   failed(owner: Owner, transport: Transport, info: CloseInfo): void;
 }
 
-/** A write of which not everything is with the engine yet, or below its high watermark. */
+/** A write of which the kernel has not taken everything. */
 interface PendingWrite {
-  readonly rest: Uint8Array | undefined;
+  /** What the engine has not got yet: from `next` on. */
+  readonly parts: readonly Uint8Array[];
+  readonly next: number;
   readonly done: (error?: Error | null) => void;
 }
+
+/** Since Node 22 a write that the socket's end cuts short fails; before that it is said to be done. */
+const TELLS_CANCELLED = Number(process.versions.node.split('.')[0]) >= 22;
+
+const NO_PARTS: readonly Uint8Array[] = [];
+const NO_HEADER = new Uint8Array(0);
 
 export class Transport extends AsyncResource implements Scope {
   readonly isPipe: boolean;
@@ -126,13 +139,22 @@ export class Transport extends AsyncResource implements Scope {
     connection.abort();
   }
 
+  /** Of all writes, whole. */
   get bytesWritten(): number {
-    return this.connection?.bytesQueued ?? 0;
+    return (this.connection?.bytesQueued ?? 0) + this.#restBytes;
   }
 
   /** Bytes that the kernel has not taken. */
   get writeQueueSize(): number {
-    return (this.connection?.bufferedAmount ?? 0) + (this.#write?.rest?.length ?? 0);
+    return (this.connection?.bufferedAmount ?? 0) + this.#restBytes;
+  }
+
+  get #restBytes(): number {
+    if (this.#write === undefined) return 0;
+    const { parts, next } = this.#write;
+    let bytes = 0;
+    for (let i = next; i < parts.length; i++) bytes += parts[i].length;
+    return bytes;
   }
 
   ref(): void {
@@ -260,54 +282,53 @@ export class Transport extends AsyncResource implements Scope {
 
   // --- writing
 
-  /** A write waits for room. */
+  /** A write waits for the kernel. */
   get isWriting(): boolean {
     return this.#write !== undefined;
   }
 
-  /** `done` is called at once when the engine has room, otherwise when it has. */
+  /** `done` is called when the bytes may change: in this call where the kernel took them or they were copied. */
   write(bytes: Uint8Array, done: (error?: Error | null) => void): void {
-    if (this.#send(bytes, done)) done();
+    if (bytes.length > LARGEST_PART_BYTES) {
+      if (this.#sendAll(partsOf(bytes), 0, done)) done();
+    } else if (this.#send(bytes)) {
+      done();
+    } else {
+      this.#write = { parts: NO_PARTS, next: 0, done };
+    }
   }
 
   /** The parts one after another, as one write. */
   writeAll(parts: readonly Uint8Array[], done: (error?: Error | null) => void): void {
-    let length = 0;
-    for (let i = 0; i < parts.length; i++) length += parts[i].length;
-    if (length > PIECE_BYTES) {
-      this.write(Buffer.concat(parts, length), done);
-      return;
-    }
-    const { connection } = this;
-    if (connection === undefined) return;
-    let hasRoom = true;
-    for (let i = 0; i < parts.length; i++) hasRoom = connection.sendPinned(parts[i]);
-    if (hasRoom) done();
-    else this.#write = { rest: undefined, done };
+    if (this.#sendAll(parts, 0, done)) done();
   }
 
-  /** True: everything is with the engine, which has room for more. Otherwise the write is pending. */
-  #send(bytes: Uint8Array, done: (error?: Error | null) => void): boolean {
+  /** False where the write is pending. */
+  #sendAll(parts: readonly Uint8Array[], from: number, done: (error?: Error | null) => void): boolean {
+    for (let i = from; i < parts.length; i++) {
+      if (this.#send(parts[i])) continue;
+      this.#write = { parts, next: i + 1, done };
+      return false;
+    }
+    return true;
+  }
+
+  /** True: the bytes may change, and more may be sent. Otherwise both when the engine has drained. */
+  #send(bytes: Uint8Array): boolean {
     const { connection } = this;
     const { length } = bytes;
     if (connection === undefined) return false;
-    let at = 0;
-    let hasRoom = true;
-    while (at < length && hasRoom) {
-      const end = Math.min(at + PIECE_BYTES, length);
-      hasRoom = connection.sendPinned(end - at === length ? bytes : bytes.subarray(at, end));
-      at = end;
+    if (length < PINNED_BYTES && connection.bufferedAmount + length <= GATHERED_BYTES) {
+      return connection.sendFrame(NO_HEADER, 0, bytes, 0, length);
     }
-    if (hasRoom) return true;
-    this.#write = { rest: at < length ? bytes.subarray(at) : undefined, done };
-    return false;
+    return connection.sendPinned(bytes);
   }
 
   #drained(): void {
     const write = this.#write;
     if (write === undefined) return;
     this.#write = undefined;
-    if (write.rest !== undefined && !this.#send(write.rest, write.done)) return;
+    if (!this.#sendAll(write.parts, write.next, write.done)) return;
     this.#events.active(this.#owner);
     write.done(null);
   }
@@ -331,7 +352,7 @@ export class Transport extends AsyncResource implements Scope {
   /** The same with a reset. */
   reset(closed: () => void): void {
     this.#end();
-    this.connection?.abort();
+    this.connection?.reset();
     this.#afterImmediates(closed);
   }
 
@@ -341,13 +362,22 @@ export class Transport extends AsyncResource implements Scope {
     this.#held = undefined;
   }
 
+  /** The engine closed it: what waits for a write hears why. False where nobody waits for one. */
+  failWrite(error: Error): boolean {
+    const write = this.#write;
+    if (write === undefined) return false;
+    this.#write = undefined;
+    write.done(error);
+    return true;
+  }
+
   #afterImmediates(closed: () => void): void {
     const write = this.#write;
     const finish = this.#finish;
     this.#write = undefined;
     this.#finish = undefined;
     setImmediate(() => {
-      write?.done(null);
+      write?.done(TELLS_CANCELLED ? systemError('ECANCELED', 'write') : null);
       finish?.(null);
       this.runInAsyncScope(closed);
       this.emitDestroy();
@@ -410,4 +440,11 @@ export class Transport extends AsyncResource implements Scope {
     this.holdLoop();
     finish?.(null);
   }
+}
+
+/** Of one that is longer than the engine takes. */
+function partsOf(bytes: Uint8Array): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at < bytes.length; at += LARGEST_PART_BYTES) parts.push(bytes.subarray(at, at + LARGEST_PART_BYTES));
+  return parts;
 }

@@ -111,24 +111,35 @@ const PROGRAMS: Record<string, string> = {
     });`,
 };
 
+/** Each writes 50,000 bytes, and ends the process with 3. */
+const LAST_WRITES = [
+  `client.write('x'.repeat(50_000), () => process.exit(3))`,
+  `client.write('x'.repeat(50_000)); client.destroy(); process.exit(3)`,
+  `for (let i = 0; i < 50; i++) client.write('x'.repeat(1_000)); client.destroy(); process.exit(3)`,
+  `client.write('x'.repeat(10_000)); setImmediate(() => { client.write('x'.repeat(40_000)); client.destroy(); process.exit(3); })`,
+  `client.write('x'.repeat(10_000)); setImmediate(() => { for (let i = 0; i < 40; i++) client.write('x'.repeat(1_000)); process.exit(3); })`,
+  `client.write('x'.repeat(10_000)); setImmediate(() => client.end('x'.repeat(40_000), () => process.exit(3)))`,
+];
+
 for (const engine of ['io_uring', 'epoll']) {
   describe(`net: errors on ${engine}`, () => {
     test('the module is built', () => expect(existsSync(built)).toBe(true));
 
-    test('what was written is sent, though its callback ends the process', async () => {
-      let bytes = 0;
-      const server = createServer((peer) => {
-        peer.on('data', (chunk) => {
-          bytes += chunk.length;
-        });
-        peer.on('error', () => {});
-      });
+    test.each(LAST_WRITES)('what was written is sent: %s', async (program) => {
+      const server = createServer();
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       const { port } = server.address() as AddressInfo;
+      let bytes = 0;
+      server.on('connection', (peer) => {
+        peer.on('error', () => {});
+        peer.on('data', (chunk) => {
+          bytes += chunk.length;
+        });
+      });
       const closed = once(server, 'connection').then(([peer]) => once(peer, 'close'));
-      const program = `const client = net.connect(${port}, '127.0.0.1', () => client.write('x'.repeat(50_000), () => process.exit(3)));`;
-      expect((await run(built, engine, program)).code).toBe(3);
+      const source = `const client = net.connect(${port}, '127.0.0.1', () => { ${program} });`;
+      expect((await run(built, engine, source)).code).toBe(3);
       await closed;
       server.close();
       expect(bytes).toBe(50_000);
