@@ -62,7 +62,7 @@ describeNets('net: reading', ({ same }) => {
   same('a socket that is not readable reads nothing', async (world) => {
     const client = await flooded(world, { readable: false }, () => {});
     client.destroy();
-    await once(client, 'close');
+    await world.allClosed();
   });
 
   same('an accepted socket that is paused reads nothing', async (world) => {
