@@ -292,7 +292,7 @@ export class Relay implements LinkEvents {
   ): void {
     const why = owner.refusal(slot, flags, bytes, start, end);
     if (why === undefined) {
-      if (owner.hold(slot, status, flags, bytes, start, end)) this.table.words[slot + Word.state] = TaskState.held;
+      if (owner.hold(slot, status, flags, bytes, start, end)) this.#leaveBackend(slot);
       else this.#answer(owner, slot, status, flags, bytes, start, end);
     } else if (status === Status.OK) {
       this.#finish(slot, Outcome.failed, Status.RESOURCE_EXHAUSTED, 0, why);
@@ -301,6 +301,16 @@ export class Relay implements LinkEvents {
       const from = (flags & Flag.meta) === 0 ? start : bodyStart(bytes, start);
       this.#finish(slot, Outcome.failed, status, flags & Flag.notExecuted, bytes.subarray(from, end));
     }
+  }
+
+  /** Its answer waits for the client alone: who stands behind it in a row may go, and its payload is needed no longer. */
+  #leaveBackend(slot: number): void {
+    const { table } = this;
+    table.words[slot + Word.state] = TaskState.held;
+    if (table.words[slot + Word.kept] !== NO_PLACE) table.drop(slot);
+    if (!table.has(slot, Mark.ordered)) return;
+    this.#nextInOrder(slot);
+    table.unmark(slot, Mark.ordered);
   }
 
   /** What waits is sent once per turn, not after each answer: most of those tries would find one place, and then none. */

@@ -231,6 +231,10 @@ export class TaskTable {
     this.words[slot + Word.flags] |= mark;
   }
 
+  unmark(slot: number, mark: number): void {
+    this.words[slot + Word.flags] &= ~mark;
+  }
+
   ownerOf(slot: number): TaskOwner | undefined {
     return this.owners.at(this.words[slot + Word.owner]);
   }

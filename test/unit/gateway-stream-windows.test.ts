@@ -154,6 +154,20 @@ describe('a backend without stream windows', () => {
     expect(stream.world.conserved()).toBe(true);
   });
 
+  test('an answer that waits for a grant holds up nothing behind it on a route with an order', async () => {
+    const stream = await startStream(false, { routes: [{ route: 0, pool: 'pool', orderBy: 'client' }] });
+    stream.world.send(stream.client, { id: 2, payload: 'behind' });
+    expect(stream.world.requests()).toEqual([]);
+    for (const text of 'abc') stream.part(text);
+    stream.part('end', 0);
+    takeFrames(stream.client);
+    stream.world.echo(stream.world.requests());
+    expect(stream.got()).toEqual(['behind']);
+    stream.grant(1);
+    expect(stream.got()).toEqual(['c', 'end']);
+    expect(stream.world.stats).toMatchObject({ open: 0, outcomes: { answered: 2 } });
+  });
+
   test('a client that leaves meanwhile leaves nothing behind', async () => {
     const stream = await startStream(false);
     for (const text of 'abc') stream.part(text);
