@@ -49,7 +49,7 @@ const RANGES: { readonly [K in keyof typeof DEFAULTS]: readonly [least: number, 
   maxQueued: [0, MOST],
   // The peer's hello must fit.
   maxFrameLength: [HELLO_BYTES, LARGEST_MAX_FRAME_LENGTH],
-  streamWindow: [1, MOST],
+  streamWindow: [0, MOST],
   maxStreamBufferedBytes: [1, Number.MAX_SAFE_INTEGER],
   connectTimeoutMs: [0, LONGEST_MS],
   reconnectMinMs: [1, LONGEST_MS],
@@ -109,7 +109,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     const { maxFrameLength, streamWindow, maxStreamBufferedBytes } = this.#settings;
     this.maxFrameLength = maxFrameLength;
     this.streamWindow = streamWindow;
-    this.firstStreamWindow = Math.min(Math.floor(streamWindow), firstWindow(maxStreamBufferedBytes, maxFrameLength));
+    this.firstStreamWindow = Math.min(streamWindow, firstWindow(maxStreamBufferedBytes, maxFrameLength));
     this.maxStreamBufferedBytes = maxStreamBufferedBytes;
     this.#waitForReady = options.waitForReady ?? true;
     this.deadlines = new Deadlines(tick);

@@ -490,7 +490,7 @@ test.each(['http://x:1', 'rmp://x', 'rmp://x:0', 'rmp://x:70000', 'unix:', ''])(
 
 test.each([
   ['maxFrameLength', [0, 13, 14.5, 2 ** 33, Number.NaN], 'a whole number from 14 to 2147483647'],
-  ['streamWindow', [0, 1.5, 2 ** 32], 'a whole number from 1 to 2147483647'],
+  ['streamWindow', [-1, 1.5, 2 ** 32], 'a whole number from 0 to 2147483647'],
   ['connectTimeoutMs', [-1, 1.5, 2 ** 31, Infinity], 'a whole number from 0 to 2147483647'],
   ['pingIntervalMs', [-1, 0.5], 'a whole number from 0'],
   ['maxQueued', [-1, 1.5], 'a whole number from 0'],
