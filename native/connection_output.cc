@@ -154,6 +154,7 @@ void Connection::StartSend() {
     const int count = LimitBytes(parts, out_.Gather(parts, kSendParts), limits::send_bytes);
     reactor_.counters().Add(Counter::kSends);
     if (write_since_ms_ == 0) write_since_ms_ = reactor_.now_ms();
+    send_bytes_ = static_cast<uint32_t>(BytesOf(parts, count));
     const int32_t result = reactor_.driver().Send(Data(Op::kSend), fd_.Get(), parts, count);
     if (result == kSendPending) {
       send_pending_ = true;
@@ -193,6 +194,7 @@ bool Connection::OnSent(int32_t result) {
   last_active_ms_ = reactor_.now_ms();
   write_since_ms_ = out_.empty() ? 0 : last_active_ms_;
   reactor_.counters().Add(Counter::kBytesSent, static_cast<uint64_t>(result));
+  if (static_cast<uint32_t>(result) < send_bytes_) reactor_.counters().Add(Counter::kShortSends);
   reactor_.ReportProgress(slot(), bytes_sent_);
   if (want_drain_) [[unlikely]] {
     ReportDrain();
@@ -229,12 +231,13 @@ bool Connection::SendAtOnce() {
     message.msg_iov = parts;
     const int count = out_.Gather(parts, kSendParts);
     message.msg_iovlen = static_cast<size_t>(count);
+    send_bytes_ = static_cast<uint32_t>(BytesOf(parts, count));
     const ssize_t sent = ::sendmsg(fd_.Get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) return true;
     reactor_.counters().Add(Counter::kSends);
     if (!OnSent(sent < 0 ? -errno : static_cast<int32_t>(sent))) return false;
-    if (static_cast<size_t>(sent) < BytesOf(parts, count)) return true;
+    if (static_cast<uint32_t>(sent) < send_bytes_) return true;
   }
   return true;
 }
