@@ -135,7 +135,6 @@ class Connection final : public OperationOwner {
   bool fin_wanted_ : 1 = false;        // FIN follows when the queue is empty
   bool fin_sent_ : 1 = false;
   bool want_drain_ : 1 = false;     // JavaScript waits for the low watermark
-  bool want_empty_ : 1 = false;     // …or until nothing is queued
   bool finished_ : 1 = false;       // JavaScript was told of the end; only the memory is left
   bool raw_ : 1 = false;            // nothing is framed: what is received is passed on as it came
   bool held_ : 1 = false;           // the last frame ended with a hold: SetFraming goes on

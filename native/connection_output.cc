@@ -110,7 +110,6 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       return reactor_.MarkReady(*this);
     case CommandKind::kWantDrain:
       want_drain_ = true;
-      want_empty_ = reinterpret_cast<const WantDrainCommand*>(words)->when_empty != 0;
       return ReportDrain();
     case CommandKind::kWrap:
       break;
@@ -256,8 +255,7 @@ void Connection::SendNow(std::span<const uint8_t> bytes) {
 }
 
 void Connection::ReportDrain() {
-  if (!want_drain_ || state_ != State::kOpen) return;
-  if (out_.size() > (want_empty_ ? 0 : options_->low_water_mark)) return;
+  if (!want_drain_ || state_ != State::kOpen || out_.size() > options_->low_water_mark) return;
   want_drain_ = false;
   reactor_.events().Push(EventKind::kDrain, slot());
 }

@@ -147,11 +147,6 @@ struct CloseCommand {
   uint32_t reason;
 };
 
-struct WantDrainCommand {
-  CommandHeader header;
-  uint32_t when_empty;  // 0: at the low watermark
-};
-
 // Raised when a word, an event or a command changes its meaning.
 inline constexpr uint32_t kLayoutVersion = 5;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB

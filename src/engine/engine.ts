@@ -245,8 +245,8 @@ export interface Connection {
   readonly bytesQueued: number;
   /** Bytes given to `send` that the kernel has not taken yet (may be a little stale, then too high). */
   readonly bufferedAmount: number;
-  /** `drain` follows when nothing is buffered any more, unless it follows anyhow. Native engines only. */
-  drainWhenEmpty?(): void;
+  /** `drain` follows once `bufferedAmount` is at `lowWaterMark`, also where `send` did not say so. Native engines only. */
+  wantDrain?(): void;
   /** Stops reading. Nothing that the peer then fails to send in time is counted against it. */
   pause(): void;
   /** Reads again after `pause`. */

@@ -53,8 +53,6 @@ export class NativeConnection implements Connection {
   /** Closed by its owner before it was open: the owner has been told. */
   abandoned = false;
   waitsForDrain = false;
-  /** …not for the low watermark: until nothing is buffered. */
-  waitsForEmpty = false;
   /** The peer sent FIN. */
   peerEnded = false;
   /** `shutdown` was called: nothing more can be sent. */
@@ -164,7 +162,7 @@ export class NativeConnection implements Connection {
     if (this.#queued === this.#taken) return true;
     this.#pinned ??= new PinnedBytes();
     this.#pinned.add(bytes, this.#queued);
-    this.#wantDrain();
+    this.wantDrain();
     return false;
   }
 
@@ -201,10 +199,10 @@ export class NativeConnection implements Connection {
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }
 
-  drainWhenEmpty(): void {
-    if (this.waitsForDrain || this.waitsForEmpty) return;
-    this.waitsForEmpty = true;
-    this.#command(CommandKind.wantDrain, 1);
+  wantDrain(): void {
+    if (this.waitsForDrain) return;
+    this.waitsForDrain = true;
+    this.#command(CommandKind.wantDrain, 0);
   }
 
   pause(): void {
@@ -381,26 +379,17 @@ export class NativeConnection implements Connection {
   #belowHighWaterMark(): boolean {
     this.#lookAtProgress();
     if (this.#queued - this.#taken <= this.#marks.highWaterMark) return true;
-    this.#wantDrain();
+    this.wantDrain();
     return false;
   }
 
-  #wantDrain(): void {
-    if (this.waitsForDrain) return;
-    this.waitsForDrain = true;
-    this.waitsForEmpty = false;
-    this.#command(CommandKind.wantDrain, 0);
-  }
-
-  /** The reactor says that it was at the low watermark, or empty where that was asked for. True when it still is, and the owner may be told. */
+  /** The reactor says that it was at the low watermark. True when it still is, and the owner may be told. */
   drained(): boolean {
-    const waitedForEmpty = this.waitsForEmpty;
     this.waitsForDrain = false;
-    this.waitsForEmpty = false;
     if (this.releasePinned()) this.#engine.pinning.add(this);
-    if (waitedForEmpty || this.bufferedAmount <= this.#marks.lowWaterMark) return true;
+    if (this.bufferedAmount <= this.#marks.lowWaterMark) return true;
     // More was queued while the event was on its way.
-    this.#wantDrain();
+    this.wantDrain();
     return false;
   }
 

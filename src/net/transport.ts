@@ -180,10 +180,10 @@ export class Transport extends AsyncResource implements Scope {
     else connection.unref();
   }
 
-  /** Bytes of writes that were called done are still with the engine: it will say when they are gone. */
+  /** Writes that were called done are still with the engine: it will say when they are gone, since its low watermark is 0. */
   #hasUnsent(connection: Connection): boolean {
     if (connection.bufferedAmount === 0) return false;
-    connection.drainWhenEmpty?.();
+    connection.wantDrain?.();
     return true;
   }
 
