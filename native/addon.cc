@@ -292,6 +292,20 @@ napi_value SendNow(napi_env env, napi_callback_info info) {
   return values::Undefined(env);
 }
 
+// offerLanding(engine, index, bytes): of an engine in Node's loop
+napi_value OfferLanding(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  const values::Bytes bytes = values::TypedArray(env, arguments.at[2]);
+  CHECK_EQ(bytes.length, size_t{kBlockBytes});
+  EngineOf(env, arguments.at[0])
+      .group()
+      .reactor(0)
+      .driver()
+      .landing()
+      .Offer(static_cast<uint32_t>(values::Number(env, arguments.at[1])), static_cast<uint8_t*>(bytes.data));
+  return values::Undefined(env);
+}
+
 // setRef(engine, referenced)
 napi_value SetRef(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
@@ -449,6 +463,7 @@ napi_value Init(napi_env env, napi_value exports) {
       {"flushCommands", FlushCommands},
       {"finishSends", FinishSends},
       {"sendNow", SendNow},
+      {"offerLanding", OfferLanding},
       {"setRef", SetRef},
       {"shutdown", Shutdown},
       {"destroy", Destroy},

@@ -8,9 +8,9 @@ namespace ringway {
 
 namespace {
 
-// How often one call from Node's loop goes round before the loop turns: the second round takes the completions of the
-// sends of the first, and what arrived meanwhile.
-constexpr int kRoundsPerTurn = 1;
+// How often one call from Node's loop goes round at most, before the loop turns: again only for long chunks that were
+// left.
+constexpr int kRoundsPerTurn = 32;
 
 DriverRequest RequestOf(const std::string& kind) {
   if (kind == "io_uring") return DriverRequest::kIoUring;
@@ -139,6 +139,7 @@ void Bridge::Turn() {
     if (closing_) break;
     reactor.RunCommands();
     if (!HasEvents() && !redeliver_) reactor.events().StartOver();
+    if (redeliver_ || !reactor.IsCutShort()) break;
   }
   in_turn_ = false;
   if (!closing_) KeepTurning(HasEvents() || redeliver_ || reactor.HasWork());

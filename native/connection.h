@@ -79,6 +79,8 @@ class Connection final : public OperationOwner {
   void DeliverInline(const uint8_t* payload, size_t length);
   void DeliverLarge(const uint8_t* payload, size_t length);
   void PushLarge(Block* block, size_t offset, size_t length);
+  void PushReceived(Block* block, size_t length);
+  void CreditLarge();
   bool Keep(std::span<const uint8_t> bytes, size_t limit_hint);
   void FinishInput();
   void AccountPartial();

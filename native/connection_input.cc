@@ -142,7 +142,7 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
 void Connection::FeedRaw(std::span<const uint8_t> bytes, const Completion& completion) {
   if (!in_.empty() || !MayDeliver()) return Feed(bytes);
   if (bytes.size() >= limits::owned_chunk_bytes) {
-    if (Block* block = reactor_.driver().Detach(completion)) return PushLarge(block, 0, bytes.size());
+    if (Block* block = reactor_.driver().Detach(completion)) return PushReceived(block, bytes.size());
   }
   if (!reactor_.events().ExtendFrame(slot(), bytes.data(), bytes.size(), limits::inline_frame_bytes)) {
     return DeliverInline(bytes.data(), bytes.size());
@@ -232,9 +232,26 @@ void Connection::DeliverLarge(const uint8_t* payload, size_t length) {
 
 void Connection::PushLarge(Block* block, size_t offset, size_t length) {
   const auto address = reinterpret_cast<uint64_t>(block);
-  const LargeFrameEvent event{Low(address), High(address), static_cast<uint32_t>(offset),
-                              static_cast<uint32_t>(length)};
+  const LargeFrameEvent event{Low(address), High(address), static_cast<uint32_t>(offset), static_cast<uint32_t>(length),
+                              kNoLanding};
   reactor_.events().PushLargeFrame(slot(), event);
+  CreditLarge();
+}
+
+void Connection::PushReceived(Block* block, size_t length) {
+  const auto address = reinterpret_cast<uint64_t>(block);
+  LargeFrameEvent event{Low(address), High(address), 0, static_cast<uint32_t>(length), kWantsLanding};
+  if (block->landing() != Block::kNoLanding) {
+    event.block_low = event.block_high = 0;
+    event.landing = block->landing();
+    block->Unref();
+  }
+  reactor_.events().PushLargeFrame(slot(), event);
+  reactor_.CountChunk(length);
+  CreditLarge();
+}
+
+void Connection::CreditLarge() {
   reactor_.counters().Add(Counter::kFramesReceived);
   ++credit_frames_;
   // It takes no room in the ring. Of a raw connection as many as it has frames; a frame is one in its turn.

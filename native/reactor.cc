@@ -18,6 +18,10 @@ constexpr uint32_t kTimerSlot = UINT32_MAX - 1;
 // only fills the ring, and its connections have to be paused (relay 500 x 16).
 constexpr size_t kReapBatch = 128;
 constexpr int kReapRounds = 32;
+// What is received in long chunks goes to JavaScript, and back to the kernel, while it lies in the cache: so many bytes
+// at once, and so many completions while chunks come.
+constexpr size_t kChunkBytesPerTick = 256 * 1024;
+constexpr size_t kChunkReapBatch = 4;
 // Of FinishSends: each sends up to 512 KB per connection, more than a kernel has room for in a few.
 constexpr int kFinishRounds = 16;
 // A timer this much late was not missed by the kernel or the wheel's granule: nobody called the reactor.
@@ -175,11 +179,19 @@ void Reactor::TakeCommands() {
 }
 
 void Reactor::ReapAndDispatch() {
-  for (int round = 0; round < kReapRounds; ++round) {
-    const size_t count = driver_->Reap(completions_);
+  const size_t most = chunk_bytes_ > 0 && driver_->ReceivesAtTake() ? kChunkReapBatch : kReapBatch;
+  const int rounds = kReapRounds * static_cast<int>(kReapBatch / most);
+  chunk_bytes_ = 0;
+  cut_short_ = false;
+  for (int round = 0; round < rounds; ++round) {
+    const size_t count = driver_->Reap(std::span(completions_).first(most));
     for (size_t i = 0; i < count; ++i) Dispatch(completions_[i]);
     driver_->EndDispatch();
-    if (count < kReapBatch || events_.Pending() >= limits::drain_frames) break;
+    if (count < most || events_.Pending() >= limits::drain_frames) break;
+    if (most == kChunkReapBatch && chunk_bytes_ >= kChunkBytesPerTick) {
+      cut_short_ = true;
+      break;
+    }
   }
 }
 
@@ -329,8 +341,9 @@ void Reactor::DropUntaken() {
   }
   CHECK_EQ(owner_count_, 0u);
   TakeCommands();
-  events_.DropLargeFrames(
-      [](const LargeFrameEvent& event) { reinterpret_cast<Block*>(Join(event.block_low, event.block_high))->Unref(); });
+  events_.DropLargeFrames([](const LargeFrameEvent& event) {
+    if (auto* block = reinterpret_cast<Block*>(Join(event.block_low, event.block_high))) block->Unref();
+  });
 }
 
 }  // namespace ringway

@@ -60,6 +60,11 @@ class Reactor {
   void SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes);
   // At the end of the process: sends go on as long as the kernel takes what is queued.
   void FinishSends();
+  // The last Tick left what else had come, because so many long chunks wait for JavaScript: it is worth another at
+  // once.
+  bool IsCutShort() const { return cut_short_; }
+  // A connection handed over a chunk in memory of its own.
+  void CountChunk(size_t bytes) { chunk_bytes_ += bytes; }
   // True exactly when a Tick would find something to do without the kernel's word.
   bool HasWork();
   // Ticks until Stop was asked for and everything is closed.
@@ -165,6 +170,8 @@ class Reactor {
   uint64_t now_ms_ = 0;
   uint64_t late_ms_ = 0;
   uint32_t turn_ = 0;
+  size_t chunk_bytes_ = 0;  // in this tick
+  bool cut_short_ = false;
 
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_slots_;

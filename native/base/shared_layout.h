@@ -87,11 +87,15 @@ struct DetachedEvent {
 };
 
 struct LargeFrameEvent {
-  uint32_t block_low;  // a Block*, with a reference that is JavaScript's from now on
+  uint32_t block_low;  // a Block*, with a reference that is JavaScript's from now on; 0: it is JavaScript's own memory
   uint32_t block_high;
   uint32_t offset;
   uint32_t length;
+  uint32_t landing;  // what JavaScript called that memory; kWantsLanding: for want of any of it this is a block
 };
+
+inline constexpr uint32_t kNoLanding = UINT32_MAX;
+inline constexpr uint32_t kWantsLanding = UINT32_MAX - 1;
 
 enum class CommandKind : uint32_t {
   kWrap = 0,  // the rest of the ring is unused
@@ -148,7 +152,7 @@ struct CloseCommand {
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 5;
+inline constexpr uint32_t kLayoutVersion = 6;
 inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2

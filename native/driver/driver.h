@@ -14,6 +14,7 @@
 #include <string>
 
 #include "buffer/block.h"
+#include "buffer/landing.h"
 #include "driver/user_data.h"
 
 namespace ringway {
@@ -99,8 +100,16 @@ class Driver {
   // True exactly when Reap would return something without asking the kernel first.
   virtual bool HasReady() const = 0;
 
+  // Whether bytes leave the socket at Take, or lie in memory already when their completion is reaped.
+  virtual bool ReceivesAtTake() const { return false; }
+  // Where ReceiveBlocks receives.
+  Landing& landing() { return landing_; }
+
   // Operations that have not given their last completion. Zero before the driver is destroyed.
   virtual size_t InFlight() const = 0;
+
+ private:
+  Landing landing_{kBlockBytes};
 };
 
 }  // namespace ringway

@@ -351,7 +351,7 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   descriptor.data_announced = false;
   if (descriptor.input != completion.data.Pack()) return {};
 
-  if (descriptor.in_blocks && block_ == nullptr) block_ = Block::Make(kBlockBytes);
+  if (descriptor.in_blocks && block_ == nullptr) block_ = landing().Make();
   taken_into_block_ = descriptor.in_blocks && block_ != nullptr;
   uint8_t* buffer = taken_into_block_ ? block_->data() : receive_buffer_.get();
   ssize_t received;

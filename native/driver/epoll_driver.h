@@ -38,6 +38,7 @@ class EpollDriver final : public Driver {
   size_t Reap(std::span<Completion> completions) override;
   void EndDispatch() override {}
   int PollFd() const override { return epoll_.Get(); }
+  bool ReceivesAtTake() const override { return true; }
   bool HasReady() const override { return ready_next_ < ready_.size(); }
   size_t InFlight() const override { return in_flight_; }
 

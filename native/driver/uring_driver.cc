@@ -116,7 +116,7 @@ void UringDriver::Connect(UserData data, int fd, const sockaddr* address, sockle
 void UringDriver::Receive(UserData data, int fd) { BeginReceive(data, fd, ProvidedBuffers::kGroup); }
 
 void UringDriver::ReceiveBlocks(UserData data, int fd) {
-  const bool open = blocks_.IsOpen() || blocks_.Open(&ring_, kBlocks, kBlockBytes) == 0;
+  const bool open = blocks_.IsOpen() || blocks_.Open(&ring_, &landing(), kBlocks, kBlockBytes) == 0;
   BeginReceive(data, fd, open ? ProvidedBlocks::kGroup : ProvidedBuffers::kGroup);
 }
 

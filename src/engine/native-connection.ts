@@ -6,6 +6,7 @@ import { resolveFraming } from '../framing/validate-framing.js';
 import { familyOf } from './address-family.js';
 import type { CommandRing } from './command-ring.js';
 import type { AddressFamily, Connection, Handler } from './engine.js';
+import { isLanded } from './landing.js';
 import { CommandKind } from './native.js';
 import { blockOf } from './native-block.js';
 import type { NativeEngine } from './native-engine.js';
@@ -153,17 +154,27 @@ export class NativeConnection implements Connection {
       commands.publish();
       engine.addon.sendNow(engine.handle, this.slot, this.generation, bytes);
     } else {
-      engine.addon.addressOf(bytes, 0, engine.blockAddress);
-      commands.sendPinned(this.slot, this.generation, engine.blockAddress[0], engine.blockAddress[1], bytes.length);
+      this.#queuePinned(commands, bytes, 0, bytes.length);
       if (!engine.inTurn) commands.publish();
     }
     this.#queued += bytes.length;
     this.#lookAtProgress();
     if (this.#queued === this.#taken) return true;
-    this.#pinned ??= new PinnedBytes();
-    this.#pinned.add(bytes, this.#queued);
+    this.#holdOn(bytes);
     this.wantDrain();
     return false;
+  }
+
+  #queuePinned(commands: CommandRing, bytes: Uint8Array, start: number, end: number): void {
+    const { addon, blockAddress } = this.#engine;
+    addon.addressOf(bytes, start, blockAddress);
+    commands.sendPinned(this.slot, this.generation, blockAddress[0], blockAddress[1], end - start);
+  }
+
+  /** To what was queued last, until the kernel has taken it. */
+  #holdOn(bytes: Uint8Array): void {
+    this.#pinned ??= new PinnedBytes();
+    this.#pinned.add(bytes, this.#queued);
   }
 
   /** @returns whether the kernel still reads JavaScript's memory. */
@@ -183,6 +194,7 @@ export class NativeConnection implements Connection {
       return this.#sendLater(header, headerLength, bytes, start, end);
     const engine = this.#engine;
     const length = end - start;
+    let isPinned = false;
     if (length <= 0) {
       rings.commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
     } else if (bytes === engine.batchBytes) {
@@ -191,11 +203,19 @@ export class NativeConnection implements Connection {
       rings.commands.sendReceived(this.slot, this.generation, header, headerLength, reactor, bytes, start, length);
     } else if (length <= BLOCK_BYTES) {
       rings.commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
+    } else if (isLanded(bytes)) {
+      if (headerLength > 0) rings.commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
+      this.#queuePinned(rings.commands, bytes, start, end);
+      isPinned = true;
     } else {
       this.#sendBlock(rings.commands, header, headerLength, bytes, start, end);
     }
     if (!engine.inTurn) rings.commands.publish();
     this.#queued += headerLength + length;
+    if (isPinned) {
+      this.#holdOn(bytes);
+      engine.pinning.add(this);
+    }
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }
 

@@ -19,6 +19,7 @@ import type {
   Listener,
   ListenOptions,
 } from './engine.js';
+import { isLanded, Landing } from './landing.js';
 import { loadAddon } from './load-addon.js';
 import { blockOf, openBlock } from './native-block.js';
 import {
@@ -32,6 +33,7 @@ import {
   LAYOUT,
   SLOTS,
   SYSTEM_CALLS,
+  WANTS_LANDING,
 } from './native.js';
 import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
 import { toNativeAdopted, toNativeConnect, toNativeListen } from './native-options.js';
@@ -111,7 +113,7 @@ export class NativeEngine implements Engine {
   /** The bytes of the batch that is being delivered, and whose they are. */
   batchBytes: Uint8Array | undefined = undefined;
   batchReactor = 0;
-  /** Connections that are below their low watermark and whose kernel still reads JavaScript's memory. */
+  /** Connections whose kernel reads JavaScript's memory, of which no drain may tell that it does no longer. */
   readonly pinning = new Set<NativeConnection>();
   /** Commands refer to the batch's bytes. */
   batchPassedOn = false;
@@ -123,6 +125,7 @@ export class NativeEngine implements Engine {
   readonly #connecting = new Map<number, NativeConnection>();
   readonly #entries = new WeakMap<Handler, HandlerEntry>();
   readonly #keeper = new BatchKeeper();
+  readonly #landing: Landing;
   readonly #touched: HandlerEntry[] = [];
   /** Where the bytes of the batch end, for `keep`. */
   #batchEnd = 0;
@@ -141,6 +144,7 @@ export class NativeEngine implements Engine {
     this.name = created.driver;
     this.reason = created.reason;
     this.reactors = reactors;
+    this.#landing = new Landing(addon, created.handle);
     // A command may stay behind; outside of a turn nothing else would come back for it.
     const flush = () => {
       if (this.#running === 0) return;
@@ -243,7 +247,7 @@ export class NativeEngine implements Engine {
 
   keep(bytes: Uint8Array, start: number, end: number): Kept {
     if (bytes === this.batchBytes) return this.#keeper.keep(bytes, start, end, this.#batchEnd);
-    if (blockOf(bytes) !== undefined) return { bytes, start };
+    if (blockOf(bytes) !== undefined || isLanded(bytes)) return { bytes, start };
     return { bytes: bytes.slice(start, end), start: 0 };
   }
 
@@ -490,9 +494,18 @@ export class NativeEngine implements Engine {
   #takeLargeFrame(connection: NativeConnection | undefined, ring: Uint8Array, place: number): void {
     const low = word(ring, place);
     const high = word(ring, place + 4);
-    const offset = word(ring, place + 8);
     const length = word(ring, place + 12);
-    const bytes = openBlock(this.addon, { low, high, offset }, length);
+    const landing = word(ring, place + 16);
+    let bytes: Buffer;
+    if (low !== 0 || high !== 0) {
+      bytes = openBlock(this.addon, { low, high, offset: word(ring, place + 8) }, length);
+      if (landing === WANTS_LANDING && this.reactors === 0) this.#landing.grow();
+    } else if (connection?.state === 'open') {
+      bytes = this.#landing.take(landing, length);
+    } else {
+      this.#landing.putBack(landing);
+      return;
+    }
     if (connection?.state !== 'open') return;
     if (connection.entry.turn !== this.#turn) this.#touch(connection.entry);
     connection.entry.handler.frame(connection, bytes, 0, length);

@@ -117,6 +117,8 @@ export interface Addon {
    * as much as it takes at once. What is left of `bytes` is read where it lies, until `progress` has passed it.
    */
   sendNow(engine: EngineHandle, slot: number, generation: number, bytes: Uint8Array): void;
+  /** Of the reactor in Node's loop: 64 KB to receive into, which the caller keeps as they are until an event names `index`. */
+  offerLanding(engine: EngineHandle, index: number, bytes: Uint8Array): void;
   /** Whether the engine keeps Node's loop alive. */
   setRef(engine: EngineHandle, referenced: boolean): void;
   /** Everything closes; a stopped event follows from each reactor. */
@@ -193,7 +195,10 @@ export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [5, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+export const LAYOUT: readonly number[] = [6, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+
+/** Of a large frame: it does not lie in memory that was offered, and would, had there been any. */
+export const WANTS_LANDING = 0xffff_fffe;
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;

@@ -584,6 +584,29 @@ TEST_CASE("Destroy waits for nobody; the peer gets exactly what the kernel is sa
   });
 }
 
+TEST_CASE("Raw chunks land in memory that was offered, and in blocks when that is used up") {
+  OnEach(RealDriverKinds(), [](ReactorBed& bed) {
+    auto options = bed.Options();
+    options->framing.format = FramingFormat::kRaw;
+    for (uint32_t i = 0; i < 40; ++i) {
+      bed.js.landings.push_back(std::make_unique<uint8_t[]>(kBlockBytes));
+      bed.reactor->driver().landing().Offer(i, bed.js.landings.back().get());
+    }
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, options, false);
+    const std::string bytes = RandomBytes(7, 8'000'000);
+    peer->Send(bytes);
+    REQUIRE(bed.Until([&] { return connection.bytes == bytes.size(); }));
+    std::string received;
+    for (const std::string& frame : connection.frames) received += frame;
+    CHECK(received == bytes);
+    // Each at most once, since nobody offered it again.
+    const std::set<uint32_t> landed(bed.js.landed.begin(), bed.js.landed.end());
+    CHECK(landed.size() == bed.js.landed.size());
+    CHECK(landed.size() > 5);
+  });
+}
+
 TEST_CASE("Reset is Destroy with a reset behind what the kernel took") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> peer;

@@ -425,7 +425,7 @@ TEST_CASE("Stopping frees what nobody will take: letters, commands, large frames
     Block* frame = Block::Make(100'000);
     frame->Ref();
     const auto address = reinterpret_cast<uint64_t>(frame);
-    reactor.events().PushLargeFrame(owner->slot(), {Low(address), High(address), 0, 100'000});
+    reactor.events().PushLargeFrame(owner->slot(), {Low(address), High(address), 0, 100'000, kNoLanding});
     reactor.Stop(false);
     while (!reactor.stopped()) reactor.Tick(true);
     Block* late = Block::Make(100);

@@ -132,8 +132,10 @@ void JsSide::TakeLargeFrame(const Descriptor& descriptor) {
   JsConnection& connection = *by_slot_.at(descriptor.slot);
   const auto event = Body<LargeFrameEvent>(descriptor);
   auto* block = reinterpret_cast<Block*>(Join(event.block_low, event.block_high));
-  CHECK_LE(size_t{event.offset} + event.length, block->size());
-  const std::string_view bytes(reinterpret_cast<const char*>(block->data()) + event.offset, event.length);
+  if (block != nullptr) CHECK_LE(size_t{event.offset} + event.length, block->size());
+  if (block == nullptr) landed.push_back(event.landing);
+  const uint8_t* memory = block == nullptr ? landings.at(event.landing).get() : block->data() + event.offset;
+  const std::string_view bytes(reinterpret_cast<const char*>(memory), event.length);
   ++frames;
   ++connection.large_frames;
   connection.bytes += bytes.size();
@@ -142,7 +144,7 @@ void JsSide::TakeLargeFrame(const Descriptor& descriptor) {
   } else {
     connection.frames.emplace_back(bytes);
   }
-  block->Unref();
+  if (block != nullptr) block->Unref();
 }
 
 void JsSide::TakeOpen(const Descriptor& descriptor) {

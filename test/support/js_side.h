@@ -131,12 +131,16 @@ class JsSide {
   // Everything that was published has been taken by the reactor.
   bool CommandsTaken() const;
 
+  // Memory to receive long chunks into, 64 KB each; the reactor's driver must be offered it by its index here.
+  std::vector<std::unique_ptr<uint8_t[]>> landings;
+
   // --- what was seen
   std::vector<std::unique_ptr<JsConnection>> connections;  // in the order they opened; closed ones stay
   std::vector<CloseEvent> unopened;                        // closes of outgoing connections that never opened
   std::vector<uint32_t> listeners_closed;
   int stopped = 0;
   uint64_t frames = 0;
+  std::vector<uint32_t> landed;  // landings that were told of as received
 
   JsConnection& Last() { return *connections.back(); }
   JsConnection* AtSlot(uint32_t slot) const;
