@@ -4,35 +4,64 @@
  */
 import type { Kept } from './engine.js';
 import { SHARED_FRAME_BYTES, SLAB_BYTES } from './frame-keeper.js';
+import type { SlabPool } from './slab-pool.js';
+
+const NO_SLAB = new Uint8Array(0);
 
 export class BatchKeeper {
+  /** Of memory that is used again; without it every slab is new and nobody's but its holders'. */
+  readonly #pool: SlabPool | undefined;
   #from: Uint8Array | undefined;
-  #slab: Uint8Array = new Uint8Array(0);
-  /** slab[i] is a copy of from[i + #offset], up to #end. */
+  #slab: Uint8Array = NO_SLAB;
+  /** `#slab[i]` is a copy of from[i + #offset], up to #end. */
   #offset = 0;
   #end = 0;
+  /** The slab was given back, and serves on if a further frame of the batch is kept. */
+  #isBack = false;
+
+  constructor(pool?: SlabPool) {
+    this.#pool = pool;
+  }
 
   /** A new batch: what was copied before says nothing about the ring's bytes now. */
   reset(): void {
-    this.#from = undefined;
+    this.#retire();
+    this.#pool?.settle();
+  }
+
+  /** A slab that `keep` said to be reusable, when nobody holds bytes in it. */
+  giveBack(slab: Uint8Array): void {
+    if (slab === this.#slab) this.#isBack = true;
+    else this.#pool?.giveBack(slab);
   }
 
   /** @param limit Where the batch's bytes end: nothing behind it is worth copying. */
   keep(bytes: Uint8Array, start: number, end: number, limit: number): Kept {
-    if (end - start > SHARED_FRAME_BYTES) return { bytes: copyOf(bytes, start, end), start: 0 };
+    const isReusable = this.#pool !== undefined;
+    if (end - start > SHARED_FRAME_BYTES) return { bytes: this.#copyOf(bytes, start, end), start: 0, isReusable };
     if (this.#from !== bytes || start < this.#offset || end > this.#end) {
       const stop = Math.max(end, Math.min(limit, start + SLAB_BYTES));
+      this.#retire();
       this.#from = bytes;
       this.#offset = start;
       this.#end = stop;
-      this.#slab = copyOf(bytes, start, stop);
+      this.#slab = this.#copyOf(bytes, start, stop);
     }
-    return { bytes: this.#slab, start: start - this.#offset };
+    this.#isBack = false;
+    return { bytes: this.#slab, start: start - this.#offset, isReusable };
   }
-}
 
-function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  const copy = Buffer.allocUnsafeSlow(end - start);
-  copy.set(bytes.subarray(start, end));
-  return copy;
+  /** Nothing more is kept in the slab. */
+  #retire(): void {
+    if (this.#isBack) this.#pool?.giveBack(this.#slab);
+    this.#isBack = false;
+    this.#from = undefined;
+    this.#slab = NO_SLAB;
+  }
+
+  #copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    const copy = this.#pool?.take(end - start) ?? Buffer.allocUnsafeSlow(end - start);
+    copy.set(bytes.subarray(start, end));
+    return copy;
+  }
 }

@@ -309,6 +309,8 @@ export interface Kept {
   readonly bytes: Uint8Array;
   /** Where in `bytes` it begins. */
   readonly start: number;
+  /** Of `keepReusable`, where `bytes` are memory that `reuse` takes back. */
+  readonly isReusable?: boolean;
 }
 
 /** What moves bytes: io_uring, epoll or `node:net`, all alike. Frames in place and not one allocation per frame; `createServer` and `connect` are the comfortable form. */
@@ -339,6 +341,13 @@ export interface Engine {
    * are copied.
    */
   keep(bytes: Uint8Array, start: number, end: number): Kept;
+  /**
+   * As `keep`, for a holder that tells when the last frame in `bytes` is done with. Where the answer says `isReusable` it then
+   * calls `reuse(bytes)`, once, and the memory is written again from the next batch on. Slabs are whole pages of 4 KB here.
+   */
+  keepReusable(bytes: Uint8Array, start: number, end: number): Kept;
+  /** Nobody looks at these bytes of `keepReusable` any more once the batch is over. */
+  reuse(bytes: Uint8Array): void;
   /** Monotonic milliseconds, read once per turn: cheap. */
   now(): number;
   /** Calls back every `intervalMs` (±10 %) until the returned function is called; does not keep the process alive. */

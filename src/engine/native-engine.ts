@@ -39,6 +39,7 @@ import { type HandlerEntry, NativeConnection, type Watermarks } from './native-c
 import { toNativeAdopted, toNativeConnect, toNativeListen } from './native-options.js';
 import { defaultReactors } from './reactor-count.js';
 import { ReactorRings } from './reactor-rings.js';
+import { SlabPool } from './slab-pool.js';
 import {
   type ResolvedListenOptions,
   resolveBytes,
@@ -125,6 +126,7 @@ export class NativeEngine implements Engine {
   readonly #connecting = new Map<number, NativeConnection>();
   readonly #entries = new WeakMap<Handler, HandlerEntry>();
   readonly #keeper = new BatchKeeper();
+  readonly #reusingKeeper = new BatchKeeper(new SlabPool());
   readonly #landing: Landing;
   readonly #touched: HandlerEntry[] = [];
   /** Where the bytes of the batch end, for `keep`. */
@@ -246,7 +248,19 @@ export class NativeEngine implements Engine {
   }
 
   keep(bytes: Uint8Array, start: number, end: number): Kept {
-    if (bytes === this.batchBytes) return this.#keeper.keep(bytes, start, end, this.#batchEnd);
+    return this.#keep(this.#keeper, bytes, start, end);
+  }
+
+  keepReusable(bytes: Uint8Array, start: number, end: number): Kept {
+    return this.#keep(this.#reusingKeeper, bytes, start, end);
+  }
+
+  reuse(bytes: Uint8Array): void {
+    this.#reusingKeeper.giveBack(bytes);
+  }
+
+  #keep(keeper: BatchKeeper, bytes: Uint8Array, start: number, end: number): Kept {
+    if (bytes === this.batchBytes) return keeper.keep(bytes, start, end, this.#batchEnd);
     if (blockOf(bytes) !== undefined || isLanded(bytes)) return { bytes, start };
     return { bytes: bytes.slice(start, end), start: 0 };
   }
@@ -365,6 +379,7 @@ export class NativeEngine implements Engine {
     this.batchBytes = bytes;
     this.batchReactor = rings.index;
     this.#keeper.reset();
+    this.#reusingKeeper.reset();
     const last = ((head - 1) & DESCRIPTOR_MASK) << 2;
     const batchEnd = (descriptors[last + 2] & BYTES_MASK) + descriptors[last + 3];
     let budget = ENGINE_LIMITS.drainFrames;

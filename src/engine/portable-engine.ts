@@ -134,6 +134,13 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
     return this.#keeper.keep(bytes, start, end);
   }
 
+  /** Never reusable: `node:net` may still write from it. */
+  keepReusable(bytes: Uint8Array, start: number, end: number): Kept {
+    return this.keep(bytes, start, end);
+  }
+
+  reuse(): void {}
+
   now(): number {
     return this.#turning ? this.#turnNow : performance.now();
   }

@@ -1,6 +1,6 @@
 /**
  * The memory that tasks keep payloads in. The engine lets the frames of a batch share one slab, so a slab is counted in once and
- * its users by number; it is let go with the last of them.
+ * its users by number; it is let go with the last of them, to the engine where it may be used again.
  */
 import { NO_PLACE, Places } from './places.js';
 
@@ -8,10 +8,19 @@ export class KeptBytes {
   /** Memory of all slabs that are held, whatever part of them is used. */
   bytes = 0;
   readonly #slabs = new Places<Uint8Array>();
+  /** Each slab once, or it would be used again while somebody still holds it by its other place. */
+  readonly #placeOf = new Map<Uint8Array, number>();
   readonly #users: number[] = [];
+  readonly #reusable: boolean[] = [];
+  readonly #reuse: (slab: Uint8Array) => void;
   /** The one held last: most probably the next one too. */
   #newest: Uint8Array | undefined;
   #newestPlace = NO_PLACE;
+
+  /** `reuse` is given the reusable slabs that nobody uses any more. */
+  constructor(reuse: (slab: Uint8Array) => void) {
+    this.#reuse = reuse;
+  }
 
   /** Slabs that some task has bytes in. */
   get size(): number {
@@ -19,8 +28,11 @@ export class KeptBytes {
   }
 
   /** The place of `bytes`, with one user more. */
-  hold(bytes: Uint8Array): number {
-    if (bytes !== this.#newest) this.#add(bytes);
+  hold(bytes: Uint8Array, isReusable: boolean): number {
+    if (bytes !== this.#newest) {
+      this.#newestPlace = this.#placeOf.get(bytes) ?? this.#add(bytes, isReusable);
+      this.#newest = bytes;
+    }
     this.#users[this.#newestPlace]++;
     return this.#newestPlace;
   }
@@ -31,17 +43,20 @@ export class KeptBytes {
 
   drop(place: number): void {
     if (--this.#users[place] > 0) return;
-    this.bytes -= this.#slabs.at(place)!.length;
+    const slab = this.#slabs.at(place)!;
+    this.bytes -= slab.length;
     this.#slabs.remove(place);
+    this.#placeOf.delete(slab);
     if (place === this.#newestPlace) this.#newest = undefined;
+    if (this.#reusable[place]) this.#reuse(slab);
   }
 
-  #add(bytes: Uint8Array): void {
+  #add(bytes: Uint8Array, isReusable: boolean): number {
     const place = this.#slabs.add(bytes);
-    if (place === this.#users.length) this.#users.push(0);
+    this.#placeOf.set(bytes, place);
     this.#users[place] = 0;
+    this.#reusable[place] = isReusable;
     this.bytes += bytes.length;
-    this.#newest = bytes;
-    this.#newestPlace = place;
+    return place;
   }
 }

@@ -91,7 +91,10 @@ export class Relay implements LinkEvents {
     this.#engine = options.engine;
     this.#log = options.log;
     this.#maxQueued = options.maxQueuedTotal;
-    this.table = new TaskTable((capacity) => this.#wheel.grow(capacity));
+    this.table = new TaskTable(
+      (capacity) => this.#wheel.grow(capacity),
+      (bytes) => this.#engine.reuse(bytes),
+    );
     this.tracker = new Tracker(this.table);
     this.grants = new StreamGrants(this.table);
     this.inFlight = new InFlightIndex(this.table, options.random() * 2 ** 32);
@@ -406,8 +409,8 @@ export class Relay implements LinkEvents {
   #keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
     const { table } = this;
     if (table.words[slot + Word.kept] !== NO_PLACE) return;
-    const kept = this.#engine.keep(bytes, start, end);
-    table.keep(slot, kept.bytes, kept.start, kept.start + (end - start));
+    const kept = this.#engine.keepReusable(bytes, start, end);
+    table.keep(slot, kept.bytes, kept.start, kept.start + (end - start), kept.isReusable);
   }
 
   #retry(slot: number, pool: Pool, exclude: number, now: number): boolean {

@@ -184,7 +184,7 @@ export class TaskTable {
   /** Owners of tasks, and links, by their places. */
   readonly owners = new Places<TaskOwner>();
   readonly carriers = new Places<TaskCarrier>();
-  readonly kept = new KeptBytes();
+  readonly kept: KeptBytes;
   readonly queue: (TaskWaiting | undefined)[] = [];
   readonly order: (TaskGroup | undefined)[] = [];
 
@@ -196,9 +196,13 @@ export class TaskTable {
   #freeCount = 0;
   readonly #onGrow: (capacity: number) => void;
 
-  /** `onGrow` is told the new capacity before a slot beyond the old one is handed out. */
-  constructor(onGrow: (capacity: number) => void = () => {}) {
+  /**
+   * `onGrow` is told the new capacity before a slot beyond the old one is handed out; `reuse` is given the reusable memory that
+   * no task keeps bytes in any more.
+   */
+  constructor(onGrow: (capacity: number) => void = () => {}, reuse: (bytes: Uint8Array) => void = () => {}) {
     this.#onGrow = onGrow;
+    this.kept = new KeptBytes(reuse);
     this.#addFree(0, INITIAL_CAPACITY);
     this.#fillLists(0, INITIAL_CAPACITY);
   }
@@ -306,10 +310,10 @@ export class TaskTable {
   }
 
   /** `bytes[start, end)` belong to the task from here on: nobody writes them. */
-  keep(slot: number, bytes: Uint8Array, start: number, end: number): void {
+  keep(slot: number, bytes: Uint8Array, start: number, end: number, isReusable = false): void {
     const words = this.words;
     if (words[slot + Word.kept] !== NO_PLACE) this.drop(slot);
-    words[slot + Word.kept] = this.kept.hold(bytes);
+    words[slot + Word.kept] = this.kept.hold(bytes, isReusable);
     words[slot + Word.keptStart] = start;
     words[slot + Word.keptEnd] = end;
   }

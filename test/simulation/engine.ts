@@ -98,6 +98,8 @@ export class SimulatedEngine implements Engine {
   #delivering = false;
   #slab = new Uint8Array(0);
   #slabUsed = 0;
+  /** In this turn, by tasks. */
+  readonly #returned = new Set<Uint8Array>();
 
   constructor(clock: Clock, random: Random, witness: Witness, highWaterMark: number) {
     this.#clock = clock;
@@ -140,10 +142,20 @@ export class SimulatedEngine implements Engine {
       this.#slab = new Uint8Array(Math.max(SLAB_BYTES, length));
       this.#slabUsed = 0;
     }
+    this.#returned.delete(this.#slab);
     const at = this.#slabUsed;
     this.#slab.set(bytes.subarray(start, end), at);
     this.#slabUsed += length;
     return { bytes: this.#slab, start: at };
+  }
+
+  keepReusable(bytes: Uint8Array, start: number, end: number): Kept {
+    return { ...this.keep(bytes, start, end), isReusable: true };
+  }
+
+  reuse(bytes: Uint8Array): void {
+    if (this.#returned.has(bytes)) throw new Error('memory of payloads is given back twice');
+    this.#returned.add(bytes);
   }
 
   now(): number {
@@ -183,6 +195,9 @@ export class SimulatedEngine implements Engine {
     for (const connection of order) if (connection.deliver()) moved = true;
     for (const handler of this.#touched) handler.batchEnd?.();
     this.#touched.clear();
+    // Whoever still looks at memory that was given back sees what no client sent.
+    for (const slab of this.#returned) slab.fill(POISON);
+    this.#returned.clear();
     // The next turn's frames lie in other slabs.
     this.#slabUsed = this.#slab.length;
     return moved;

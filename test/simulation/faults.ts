@@ -164,7 +164,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'a payload is kept by reference into memory that is used again',
     file: 'relay.ts',
-    find: 'const kept = this.#engine.keep(bytes, start, end);',
+    find: 'const kept = this.#engine.keepReusable(bytes, start, end);',
     replace: 'const kept = { bytes, start };',
     finds: /^a request (reaches a backend as the client sent it|to a backend is one of a client)/,
   },

@@ -432,6 +432,15 @@ export class FakeEngine implements Engine {
     return { bytes: new Uint8Array(bytes.subarray(start, end)), start: 0 };
   }
 
+  keepReusable(bytes: Uint8Array, start: number, end: number): Kept {
+    return { ...this.keep(bytes, start, end), isReusable: true };
+  }
+
+  /** Whoever still looked at it later would see what no client sent. */
+  reuse(bytes: Uint8Array): void {
+    queueMicrotask(() => bytes.fill(POISON));
+  }
+
   now(): number {
     return this.#nowMs;
   }

@@ -320,7 +320,7 @@ describe('rmp client', () => {
 
   test('maxKeptBytes: so is the memory that they hold, however small they are', async () => {
     const world = await GatewayWorld.start({ down: true, listeners: [{ maxQueuedPerClient: 100 }] });
-    world.engine.keep = () => ({ bytes: new Uint8Array(limits.maxKeptBytes / 8), start: 0 });
+    world.engine.keepReusable = () => ({ bytes: new Uint8Array(limits.maxKeptBytes / 8), start: 0 });
     const client = world.client();
     for (let id = 1; id <= 9; id++) world.send(client, { id, payload: 'x' });
     expect(world.stats).toMatchObject({ queued: 8, outcomes: { refused: 1 } });
