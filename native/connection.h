@@ -40,6 +40,7 @@ class Connection final : public OperationOwner {
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
+  void SendLent() override;
   void SendNow(std::span<const uint8_t> bytes) override;
   void OnAbandoned(uint32_t token) override;
   void SetFraming(const FramingOptions& framing) override;
@@ -88,6 +89,7 @@ class Connection final : public OperationOwner {
   void UpdateReceive();
 
   void Queue(const uint32_t* inline_words, uint32_t inline_length);
+  void Queue(const uint8_t* bytes, size_t length);
   void AfterQueued();
   void StartSend();
   bool AccountBuffered();

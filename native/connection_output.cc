@@ -13,8 +13,12 @@ namespace ringway {
 namespace {
 // Of one send. More make it a short one.
 constexpr int kSendParts = 8;
+// Of one that takes what it can and leaves the rest where it lies: a link's turn, each frame behind its header.
+constexpr int kSendAtOnceParts = 64;
 // Queued bytes are counted against the engine's limit in steps, so that a small answer costs no shared atomic.
 constexpr size_t kAccountStep = 16 * 1024;
+// Below it a copy is cheaper than a send of the connection's own, where the driver sends many with one call (io_uring).
+constexpr size_t kLendBytes = 8 * 1024;
 
 size_t BytesOf(const iovec* parts, int count) {
   size_t bytes = 0;
@@ -40,7 +44,7 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       const auto* send = reinterpret_cast<const SendCommand*>(words);
       if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
       Queue(words + sizeof(SendCommand) / 4, send->inline_length);
-      if (send->length > 0) out_.Append({reactor_.BytesOf(send->reactor, send->position), send->length});
+      if (send->length > 0) Queue(reactor_.BytesOf(send->reactor, send->position), send->length);
       return AfterQueued();
     }
     case CommandKind::kSendBlock: {
@@ -118,7 +122,15 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
 }
 
 void Connection::Queue(const uint32_t* inline_words, uint32_t inline_length) {
-  if (inline_length > 0) out_.Append({reinterpret_cast<const uint8_t*>(inline_words), inline_length});
+  if (inline_length > 0) Queue(reinterpret_cast<const uint8_t*>(inline_words), inline_length);
+}
+
+// Memory that is JavaScript's again when the commands are taken. What is long is first offered to the kernel as it
+// lies.
+void Connection::Queue(const uint8_t* bytes, size_t length) {
+  if (length < kLendBytes || send_pending_ || send_error_ != 0) return out_.Append({bytes, length});
+  if (!out_.HasLent()) reactor_.MarkLent(*this);
+  out_.AppendLent(bytes, length);
 }
 
 void Connection::AfterQueued() {
@@ -225,10 +237,10 @@ void Connection::FailSend() {
 // What the kernel takes of the queue in this call, while no send is in flight. False when nothing more can be sent.
 bool Connection::SendAtOnce() {
   while (!out_.empty()) {
-    iovec parts[kSendParts];
+    iovec parts[kSendAtOnceParts];
     msghdr message{};
     message.msg_iov = parts;
-    const int count = out_.Gather(parts, kSendParts);
+    const int count = out_.Gather(parts, kSendAtOnceParts);
     message.msg_iovlen = static_cast<size_t>(count);
     send_bytes_ = static_cast<uint32_t>(BytesOf(parts, count));
     const ssize_t sent = ::sendmsg(fd_.Get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -239,6 +251,12 @@ bool Connection::SendAtOnce() {
     if (static_cast<uint32_t>(sent) < send_bytes_) return true;
   }
   return true;
+}
+
+void Connection::SendLent() {
+  const bool may_send = state_ == State::kOpen || state_ == State::kFlushing;
+  if (may_send && out_.HasLent() && !send_pending_ && send_error_ == 0) SendAtOnce();
+  out_.KeepLent();
 }
 
 // The caller waits for the answer, so that it may use its memory again: not the one send of the turn, as for what is

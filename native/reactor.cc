@@ -164,18 +164,27 @@ void Reactor::TakeMail() {
 }
 
 void Reactor::TakeCommands() {
-  commands_.TakeAll([this](CommandKind kind, const uint32_t* words) {
-    const uint32_t slot = words[1];
-    if (slot < slots_.size() && slots_[slot].owner != nullptr && slots_[slot].generation == words[2]) {
-      slots_[slot].owner->OnCommand(kind, words);
-      return;
-    }
-    counters_.Add(Counter::kStaleCommands);
-    if (kind == CommandKind::kSendBlock) {
-      const auto* send = reinterpret_cast<const SendBlockCommand*>(words);
-      reinterpret_cast<Block*>(Join(send->block_low, send->block_high))->Unref();
-    }
-  });
+  commands_.TakeAll([this](CommandKind kind, const uint32_t* words) { TakeCommand(kind, words); },
+                    [this] { SendLent(); });
+}
+
+void Reactor::TakeCommand(CommandKind kind, const uint32_t* words) {
+  const uint32_t slot = words[1];
+  if (slot < slots_.size() && slots_[slot].owner != nullptr && slots_[slot].generation == words[2]) {
+    slots_[slot].owner->OnCommand(kind, words);
+    return;
+  }
+  counters_.Add(Counter::kStaleCommands);
+  if (kind == CommandKind::kSendBlock) {
+    const auto* send = reinterpret_cast<const SendBlockCommand*>(words);
+    reinterpret_cast<Block*>(Join(send->block_low, send->block_high))->Unref();
+  }
+}
+
+// Owners that ended meanwhile are freed later, in FinishTurn.
+void Reactor::SendLent() {
+  for (OperationOwner* owner : lent_) owner->SendLent();
+  lent_.clear();
 }
 
 void Reactor::ReapAndDispatch() {

@@ -97,6 +97,8 @@ class Reactor {
   void FreeLater(OperationOwner& owner) { garbage_.push_back(&owner); }
   void MarkDirty(OperationOwner& owner);
   void MarkReady(OperationOwner& owner);
+  // From OnCommand: it wants SendLent, once, when all commands are taken.
+  void MarkLent(OperationOwner& owner) { lent_.push_back(&owner); }
   void ArmTimer(OperationOwner& owner, uint64_t deadline_ms) { wheel_.Arm(owner, deadline_ms); }
 
   uint32_t index() const { return index_; }
@@ -142,6 +144,8 @@ class Reactor {
 
   void TakeMail();
   void TakeCommands();
+  void TakeCommand(CommandKind kind, const uint32_t* words);
+  void SendLent();
   void Sleep();
   void ReapAndDispatch();
   void Dispatch(Completion& completion);
@@ -181,6 +185,7 @@ class Reactor {
 
   IntrusiveList<OperationOwner, ByDirty> dirty_;
   IntrusiveList<OperationOwner, ByReady> ready_;
+  std::vector<OperationOwner*> lent_;
   std::vector<OperationOwner*> garbage_;
   std::vector<Completion> completions_;
 

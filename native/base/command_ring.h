@@ -17,9 +17,10 @@ class CommandRing {
 
   bool Empty() const { return Head() == Tail(); }
 
-  // Calls run(kind, header) for each command; the memory is JavaScript's again when it returns.
-  template <typename Run>
-  void TakeAll(Run&& run) {
+  // Calls run(kind, header) for each command, then settle(). When it returns, the memory is JavaScript's again: that of
+  // the commands, and what of the event rings they pass on.
+  template <typename Run, typename Settle>
+  void TakeAll(Run&& run, Settle&& settle) {
     const uint32_t head = Head();
     uint32_t tail = Tail();
     if (head == tail) return;
@@ -31,8 +32,13 @@ class CommandRing {
       if (kind != CommandKind::kWrap) run(kind, at);
       tail += words;
     }
+    settle();
     std::atomic_ref<uint32_t>(control_[static_cast<uint32_t>(ControlWord::kCommandTail)])
         .store(tail, std::memory_order_release);
+  }
+  template <typename Run>
+  void TakeAll(Run&& run) {
+    TakeAll(run, [] {});
   }
 
  private:

@@ -12,8 +12,9 @@ namespace {
 
 // Chunk::tag; 0 for bytes.
 constexpr uint32_t kPinTag = 1;
+constexpr uint32_t kLentTag = 2;
 
-// What a chunk tagged kPinTag holds instead of bytes.
+// What a tagged chunk holds instead of bytes.
 struct Pin {
   Block* block;  // nullptr: memory of somebody else
   const uint8_t* bytes;
@@ -22,15 +23,13 @@ struct Pin {
 
 Pin& PinOf(const Chunk& chunk) { return *reinterpret_cast<Pin*>(const_cast<uint8_t*>(chunk.bytes)); }
 
-size_t BytesWaiting(const Chunk& chunk) { return chunk.tag == kPinTag ? PinOf(chunk).length : chunk.end - chunk.begin; }
+size_t BytesWaiting(const Chunk& chunk) { return chunk.tag != 0 ? PinOf(chunk).length : chunk.end - chunk.begin; }
 
-size_t RoomBehind(const Chunk* chunk) {
-  return chunk == nullptr || chunk->tag == kPinTag ? 0 : chunk->capacity - chunk->end;
-}
+size_t RoomBehind(const Chunk* chunk) { return chunk == nullptr || chunk->tag != 0 ? 0 : chunk->capacity - chunk->end; }
 
 // Large enough for what is there, and of a larger class than the one before: a queue that grows goes on growing.
 size_t NextChunkBytes(const Chunk* tail, size_t length) {
-  const size_t larger = tail == nullptr || tail->tag == kPinTag ? 0 : size_t{tail->capacity} + 1;
+  const size_t larger = tail == nullptr || tail->tag != 0 ? 0 : size_t{tail->capacity} + 1;
   return std::min(std::max(length, larger), BufferPool::kMaxChunkBytes);
 }
 
@@ -51,16 +50,42 @@ void SendQueue::AppendBlock(Block* block, size_t offset, size_t length) {
   CHECK(offset <= block->size() && length <= block->size() - offset);
   if (length == 0) return;
   block->Ref();
-  PushPin(block, block->data() + offset, length);
+  PushPin(kPinTag, block, block->data() + offset, length);
 }
 
 void SendQueue::AppendPinned(const uint8_t* bytes, size_t length) {
-  if (length > 0) PushPin(nullptr, bytes, length);
+  if (length > 0) PushPin(kPinTag, nullptr, bytes, length);
 }
 
-void SendQueue::PushPin(Block* block, const uint8_t* bytes, size_t length) {
+void SendQueue::AppendLent(const uint8_t* bytes, size_t length) {
+  if (length == 0) return;
+  PushPin(kLentTag, nullptr, bytes, length);
+  has_lent_ = true;
+}
+
+void SendQueue::KeepLent() {
+  if (!has_lent_) return;
+  has_lent_ = false;
+  Chunk* chunk = head_;
+  head_ = tail_ = nullptr;
+  while (chunk != nullptr) {
+    Chunk* const next = chunk->next;
+    chunk->next = nullptr;
+    if (chunk->tag == kLentTag) {
+      const Pin pin = PinOf(*chunk);
+      pool_.Release(chunk);
+      size_ -= pin.length;
+      Append({pin.bytes, pin.length});
+    } else {
+      PushChunk(chunk);
+    }
+    chunk = next;
+  }
+}
+
+void SendQueue::PushPin(uint32_t tag, Block* block, const uint8_t* bytes, size_t length) {
   Chunk* chunk = pool_.Acquire(sizeof(Pin));
-  chunk->tag = kPinTag;
+  chunk->tag = tag;
   new (chunk->bytes) Pin{block, bytes, length};
   PushChunk(chunk);
   size_ += length;
@@ -69,7 +94,7 @@ void SendQueue::PushPin(Block* block, const uint8_t* bytes, size_t length) {
 int SendQueue::Gather(iovec* iov, int max) const {
   int count = 0;
   for (const Chunk* chunk = head_; chunk != nullptr && count < max; chunk = chunk->next, ++count) {
-    const uint8_t* base = chunk->tag == kPinTag ? PinOf(*chunk).bytes : chunk->bytes + chunk->begin;
+    const uint8_t* base = chunk->tag != 0 ? PinOf(*chunk).bytes : chunk->bytes + chunk->begin;
     iov[count] = {const_cast<uint8_t*>(base), BytesWaiting(*chunk)};
   }
   return count;
@@ -81,7 +106,7 @@ void SendQueue::Consume(size_t n) {
   while (n > 0) {
     const size_t taken = std::min(n, BytesWaiting(*head_));
     n -= taken;
-    if (head_->tag == kPinTag) {
+    if (head_->tag != 0) {
       PinOf(*head_).bytes += taken;
       PinOf(*head_).length -= taken;
     } else {
@@ -94,6 +119,7 @@ void SendQueue::Consume(size_t n) {
 void SendQueue::Clear() {
   while (head_ != nullptr) PopFront();
   size_ = 0;
+  has_lent_ = false;
 }
 
 void SendQueue::PushChunk(Chunk* chunk) {

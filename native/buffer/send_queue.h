@@ -1,5 +1,5 @@
-// What waits to be sent on one connection, in order: copied bytes in chunks of the pool, pinned blocks, pinned memory
-// of somebody else.
+// What waits to be sent on one connection, in order: copied bytes in chunks of the pool, pinned blocks, pinned or lent
+// memory of somebody else.
 //
 //     head_ -> [....sent....|--waiting--] -> [pin: block, offset, length] -> [--waiting--|....room....] <- tail_
 //               ^begin moves with Consume                                     Append writes here, at end^
@@ -35,6 +35,12 @@ class SendQueue {
   // Somebody else's memory, unchanged and alive until its bytes are consumed or cleared.
   void AppendPinned(const uint8_t* bytes, size_t length);
 
+  // Somebody else's memory until KeepLent, by which what the kernel has not taken of it is copied. Not while a send is
+  // in flight.
+  void AppendLent(const uint8_t* bytes, size_t length);
+  void KeepLent();
+  bool HasLent() const { return has_lent_; }
+
   // Describes the front of the queue; answers how many of the at most `max` entries were filled in.
   int Gather(iovec* iov, int max) const;
   // The first n bytes were taken by the kernel (n <= size()).
@@ -46,7 +52,7 @@ class SendQueue {
   void Clear();
 
  private:
-  void PushPin(Block* block, const uint8_t* bytes, size_t length);
+  void PushPin(uint32_t tag, Block* block, const uint8_t* bytes, size_t length);
   void PushChunk(Chunk* chunk);
   void PopFront();
 
@@ -54,6 +60,7 @@ class SendQueue {
   Chunk* head_ = nullptr;
   Chunk* tail_ = nullptr;
   size_t size_ = 0;
+  bool has_lent_ = false;
 };
 
 static_assert(sizeof(SendQueue) <= 48);

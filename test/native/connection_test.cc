@@ -702,6 +702,55 @@ TEST_CASE("SendNow: the kernel has it when the call returns, in its place, as fa
   });
 }
 
+TEST_CASE(
+    "What is long leaves from where it lies; what the kernel does not take is kept before that memory is written "
+    "again") {
+  std::mt19937_64 random(RandomSeed());
+  OnEachDriver([&](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    std::string expected;
+    for (int i = 0; i < 120; ++i) {
+      // For a while nobody reads, and for a while everything fits.
+      if (i % 30 == 0) peer->reads = i % 60 != 0;
+      for (uint64_t parts = Between(random, 1, 6); parts > 0; --parts) {
+        const bool is_long = Between(random, 0, 2) != 0;
+        const std::string bytes =
+            RandomBytes(random(), is_long ? Between(random, 8'000, 16'384) : Between(random, 0, 300));
+        bed.js.Send(connection, bytes);
+        expected += bytes;
+      }
+      bed.js.Publish();
+      bed.reactor->RunCommands();
+      bed.js.ScribbleCommands();
+      if (i % 3 == 0) bed.Turn();
+    }
+    peer->reads = true;
+    REQUIRE(bed.Until([&] { return peer->received.size() == expected.size(); }));
+    CHECK(peer->received == expected);
+    CHECK(bed.js.Progress(connection) == expected.size());
+
+    // To a peer that is gone; and before a close in the same turn.
+    JsConnection& closing = bed.Open(&peer, bed.Options());
+    const std::string last = RandomBytes(random(), 16'000);
+    bed.js.Send(closing, last);
+    bed.js.Close(closing);
+    bed.js.Publish();
+    bed.reactor->RunCommands();
+    bed.js.ScribbleCommands();
+    REQUIRE(bed.Until([&] { return peer->finished; }));
+    CHECK(peer->received == last);
+    JsConnection& broken = bed.Open(&peer, bed.Options());
+    peer->Reset();
+    bed.js.Send(broken, last);
+    bed.js.Publish();
+    bed.reactor->RunCommands();
+    bed.js.ScribbleCommands();
+    REQUIRE(bed.Until([&] { return broken.closed; }));
+    CHECK(broken.reason() == CloseReason::kPeerReset);
+  });
+}
+
 TEST_CASE("What is not accounted counts for nobody") {
   OnEachDriver([](ReactorBed& bed) {
     bed.accounts.max_buffered_bytes = 100'000;

@@ -181,6 +181,19 @@ TEST_CASE("random operations against a string, with sends in flight") {
       const size_t count = std::min<size_t>(length(), block->size() - offset);
       queue.AppendBlock(block, offset, count);
       model.append(reinterpret_cast<const char*>(block->data()) + offset, count);
+    } else if (operation == 6 && in_flight.iov.empty() && model.size() < 300000) {
+      std::string lent(length(), '\0');
+      for (char& byte : lent) byte = static_cast<char>(random());
+      const size_t taken = test::Between(random, 0, model.size() + lent.size());
+      queue.AppendLent(Bytes(lent).data(), lent.size());
+      queue.Append(Bytes("behind"));
+      model += lent + "behind";
+      queue.Consume(taken);
+      model.erase(0, taken);
+      queue.KeepLent();
+      REQUIRE_FALSE(queue.HasLent());
+      std::fill(lent.begin(), lent.end(), '?');
+      REQUIRE(Front(queue, 400000) == model);
     } else if (in_flight.iov.empty()) {
       in_flight.iov.resize(test::Between(random, 1, 8));
       in_flight.iov.resize(

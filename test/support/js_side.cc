@@ -226,6 +226,11 @@ void JsSide::SendPinned(const JsConnection& to, const uint8_t* bytes, uint32_t l
   Write(Command(CommandKind::kSendPinned, to, {Low(address), High(address), length}, {}));
 }
 
+void JsSide::ScribbleCommands() {
+  CHECK(CommandsTaken());
+  std::fill_n(&words_[0], kCommandWords, 0xeeeeeeeeu);
+}
+
 void JsSide::Simple(CommandKind kind, const JsConnection& to, uint32_t argument) {
   Write(Command(kind, to, {argument}, {}));
 }

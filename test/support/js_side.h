@@ -130,6 +130,8 @@ class JsSide {
   bool HasSpilled() const { return !spilled_.empty(); }
   // Everything that was published has been taken by the reactor.
   bool CommandsTaken() const;
+  // Once they are: their memory is written again.
+  void ScribbleCommands();
 
   // Memory to receive long chunks into, 64 KB each; the reactor's driver must be offered it by its index here.
   std::vector<std::unique_ptr<uint8_t[]>> landings;
