@@ -67,7 +67,7 @@ void Reactor::Tick(bool may_block) {
   } else {
     driver_->Submit();
   }
-  now_ms_ = clock_();
+  if (may_block) now_ms_ = clock_();
   // Once more: what was asked for while we slept (a pause) comes before what was received meanwhile.
   if (may_block) TakeCommands();
   ReapAndDispatch();
@@ -88,6 +88,8 @@ void Reactor::FinishTurn() {
 }
 
 void Reactor::RunCommands() {
+  // Before each sleep of Node's loop, most often just behind a tick.
+  if (commands_.Empty() && dirty_.IsEmpty() && !has_mail_.load(std::memory_order_relaxed)) return driver_->Submit();
   now_ms_ = clock_();
   TakeCommands();
   TakeMail();

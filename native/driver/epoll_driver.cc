@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "driver/send_at_once.h"
 
 namespace ringway {
 namespace {
@@ -20,23 +21,6 @@ constexpr int kMaxAcceptsPerFetch = 64;
 constexpr int kMaxMessageParts = 64;
 
 UserData Of(uint64_t packed) { return UserData::Unpack(packed); }
-
-// Bytes sent, or a negative errno.
-int32_t SendNow(int fd, const iovec* iov, int iov_count) {
-  for (;;) {
-    ssize_t sent;
-    if (iov_count == 1) {
-      sent = ::send(fd, iov->iov_base, std::min<size_t>(iov->iov_len, INT32_MAX), MSG_NOSIGNAL | MSG_DONTWAIT);
-    } else {
-      msghdr header{};
-      header.msg_iov = const_cast<iovec*>(iov);
-      header.msg_iovlen = static_cast<size_t>(iov_count);
-      sent = ::sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    if (sent >= 0) return static_cast<int32_t>(sent);
-    if (errno != EINTR) return -errno;
-  }
-}
 
 }  // namespace
 
@@ -149,7 +133,7 @@ int32_t EpollDriver::Send(UserData data, int fd, const iovec* iov, int iov_count
   CHECK_GT(iov_count, 0);
   CHECK(Of(At(fd).output).op == Op::kNone);
   const int parts = std::min(iov_count, kMaxMessageParts);
-  const int32_t sent = SendNow(fd, iov, parts);
+  const int32_t sent = SendAtOnce(fd, iov, parts);
   if (sent != -EAGAIN) [[likely]]
     return sent;
   StartOutput(data, fd);
@@ -266,7 +250,7 @@ void EpollDriver::OnOutput(int fd) {
     EndOutput(fd, -error);
   } else if (data.op == Op::kSend) {
     const PendingSend& send = pending_sends_[descriptor.pending_send];
-    const int32_t sent = SendNow(fd, send.parts.get(), send.count);
+    const int32_t sent = SendAtOnce(fd, send.parts.get(), send.count);
     if (sent != -EAGAIN) EndOutput(fd, sent);
   }
 }

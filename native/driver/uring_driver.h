@@ -60,6 +60,7 @@ class UringDriver final : public Driver {
   io_uring_sqe* Begin(UserData data, uint8_t opcode, int fd);
   void BeginReceive(UserData data, int fd, uint16_t buffer_group);
   io_uring_sqe* NextSqe();
+  bool MaySendAtOnce();
   bool HasRoomForMessage(int parts);
   void MoveSpilled();
   void Enter(uint32_t wait_count, uint32_t flags);
@@ -84,6 +85,7 @@ class UringDriver final : public Driver {
   // Buffers of completions handed out and not yet returned.
   std::vector<uint16_t> handed_out_;
   bool starved_ = false;
+  bool sent_at_once_ = false;  // since the last Submit, or tried
 
   // kPolledEventfd only.
   Fd eventfd_;

@@ -6,7 +6,8 @@ import { ChunkSlab } from './chunk-slab.js';
 import type { Transport } from './transport.js';
 
 export class Arrivals {
-  readonly #transports: Transport[] = [];
+  /** Of these three the first `#length` count: an array that is emptied by its length gives its memory away, each turn. */
+  readonly #transports: (Transport | undefined)[] = [];
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
   /** Further pieces of the same connection: index, start, end. */
@@ -44,14 +45,9 @@ export class Arrivals {
     const bytes = this.#bytes;
     if (length === 0 || bytes === undefined) return;
     if (this.#further.length > 0 || !this.#takeTogether(bytes, length, deliver)) {
-      for (let i = 0; i < length; i++) {
-        const transport = this.#transports[i];
-        transport.arrival = -1;
-        deliver(transport, this.#chunkOf(bytes, i));
-      }
+      for (let i = 0; i < length; i++) deliver(this.#taken(i), this.#chunkOf(bytes, i));
+      if (this.#further.length > 0) this.#further.length = 0;
     }
-    this.#transports.length = 0;
-    this.#further.length = 0;
     this.#length = 0;
     this.#bytes = undefined;
   }
@@ -68,11 +64,16 @@ export class Arrivals {
     const slab = this.#slab.slab;
     copy(bytes, first, last, slab, place);
     for (let i = 0; i < length; i++) {
-      const transport = this.#transports[i];
-      transport.arrival = -1;
-      deliver(transport, slab.subarray(place + this.#starts[i] - first, place + this.#ends[i] - first));
+      deliver(this.#taken(i), slab.subarray(place + this.#starts[i] - first, place + this.#ends[i] - first));
     }
     return true;
+  }
+
+  #taken(index: number): Transport {
+    const transport = this.#transports[index]!;
+    this.#transports[index] = undefined;
+    transport.arrival = -1;
+    return transport;
   }
 
   #chunkOf(bytes: Uint8Array, index: number): Buffer {
