@@ -25,6 +25,7 @@ void Connection::OnReceived(Completion& completion) {
     OnPeerFin();
   } else if (completion.result == -ENOBUFS) {
     reactor_.counters().Add(Counter::kReceiveBuffersStarved);
+    if (state_ != State::kEnding && !detaching_) return reactor_.MarkStarved(*this);
   } else if (completion.result < 0 && completion.result != -ECANCELED && state_ != State::kEnding) {
     Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result,
          SystemCall::kRead);

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -97,6 +98,8 @@ class Reactor {
   void FreeLater(OperationOwner& owner) { garbage_.push_back(&owner); }
   void MarkDirty(OperationOwner& owner);
   void MarkReady(OperationOwner& owner);
+  // Its receive ended for want of a buffer: it is marked dirty, to start another, when buffers have come back.
+  void MarkStarved(const OperationOwner& owner) { starved_.push_back({owner.slot(), owner.generation()}); }
   // From OnCommand: it wants SendLent, once, when all commands are taken.
   void MarkLent(OperationOwner& owner) { lent_.push_back(&owner); }
   void ArmTimer(OperationOwner& owner, uint64_t deadline_ms) { wheel_.Arm(owner, deadline_ms); }
@@ -142,7 +145,13 @@ class Reactor {
     uint32_t generation = 0;
   };
 
+  struct OwnerName {
+    uint32_t slot;
+    uint32_t generation;
+  };
+
   void TakeMail();
+  void WakeStarved();
   void TakeCommands();
   void TakeCommand(CommandKind kind, const uint32_t* words);
   void SendLent();
@@ -186,6 +195,7 @@ class Reactor {
   IntrusiveList<OperationOwner, ByDirty> dirty_;
   IntrusiveList<OperationOwner, ByReady> ready_;
   std::vector<OperationOwner*> lent_;
+  std::deque<OwnerName> starved_;
   std::vector<OperationOwner*> garbage_;
   std::vector<Completion> completions_;
 

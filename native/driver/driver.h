@@ -41,8 +41,9 @@ struct DriverOptions {
   // keeps the buffers of a turn from falling into the same few sets (io_uring, echo 500 x 16 and 50 x 1 of 16 KB: 5 %
   // less CPU).
   uint32_t receive_buffer_bytes = 273 * 64;
-  // Receives in flight at once that can hold data (io_uring's provided buffers; power of two).
-  uint32_t receive_buffers = 1024;
+  // Receives in flight at once that can hold data (io_uring's provided buffers; power of two): as many as JavaScript
+  // takes frames in a turn. Memory only as far as a crowd ever used them.
+  uint32_t receive_buffers = 4096;
   // Somebody else's loop polls PollFd(); Wait is never called.
   bool external_loop = false;
 };
@@ -102,6 +103,9 @@ class Driver {
 
   // Whether bytes leave the socket at Take, or lie in memory already when their completion is reaped.
   virtual bool ReceivesAtTake() const { return false; }
+  // Receives that would find a buffer now, at least 1: more of them need not be started again after -ENOBUFS. An
+  // estimate, for what the kernel fills meanwhile is seen later.
+  virtual size_t FreeReceiveBuffers() const { return SIZE_MAX; }
   // Where ReceiveBlocks receives.
   Landing& landing() { return landing_; }
 

@@ -38,6 +38,8 @@ class ProvidedBlocks {
   // As ProvidedBuffers does: only part of the blocks circulates, more join while that part runs short; fewer of those
   // that are filled.
   void Publish(bool starved);
+  // With the kernel, or handed out.
+  uint32_t circulating() const { return circulating_; }
 
  private:
   bool Add(uint32_t index);

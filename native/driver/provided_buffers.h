@@ -33,6 +33,8 @@ class ProvidedBuffers {
   // Only part of the buffers circulates, and more join while that part runs short: the kernel takes them in turn, so
   // that the smaller the circle, the more of it stays in the cache.
   void Publish(bool starved);
+  // With the kernel, or handed out.
+  uint32_t circulating() const { return circulating_; }
 
  private:
   void Add(uint32_t buffer);

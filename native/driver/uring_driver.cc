@@ -357,6 +357,13 @@ void UringDriver::EndDispatch() {
   starved_ = false;
 }
 
+size_t UringDriver::FreeReceiveBuffers() const {
+  const uint32_t circulating =
+      blocks_.IsOpen() ? std::min(buffers_.circulating(), blocks_.circulating()) : buffers_.circulating();
+  const size_t taken = ReadyCount() + handed_out_.size();
+  return circulating > taken ? circulating - taken : 1;
+}
+
 int UringDriver::PollFd() const {
   switch (mode_) {
     case UringMode::kPolledRing:

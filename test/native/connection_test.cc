@@ -751,6 +751,22 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("A crowd that finds too few buffers starts about as many receives again as there are messages") {
+  OnEach(RealDriverKinds(), [](ReactorBed& bed) {
+    constexpr size_t kCrowd = 300;
+    std::vector<std::unique_ptr<Peer>> crowd(kCrowd);
+    for (auto& peer : crowd) bed.Open(&peer, bed.Options());
+    for (int message = 1; message <= 5; ++message) {
+      for (auto& peer : crowd) {
+        peer->SendFrame("hello");
+        peer->Move();
+      }
+      REQUIRE(bed.Until([&] { return bed.js.frames == kCrowd * static_cast<size_t>(message); }));
+    }
+    CHECK(bed.Count(Counter::kReceiveBuffersStarved) <= 2 * kCrowd * 5);
+  });
+}
+
 TEST_CASE("What is not accounted counts for nobody") {
   OnEachDriver([](ReactorBed& bed) {
     bed.accounts.max_buffered_bytes = 100'000;
