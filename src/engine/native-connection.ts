@@ -5,12 +5,14 @@ import type { Framing } from '../framing/framing.js';
 import { resolveFraming } from '../framing/validate-framing.js';
 import { familyOf } from './address-family.js';
 import type { CommandRing } from './command-ring.js';
+import { Ending } from './ending.js';
 import type { AddressFamily, Connection, Handler } from './engine.js';
 import { isLanded } from './landing.js';
 import { CommandKind } from './native.js';
 import { blockOf } from './native-block.js';
 import type { NativeEngine } from './native-engine.js';
 import { toNativeFraming } from './native-options.js';
+import type { Opening } from './opening.js';
 import { PinnedBytes } from './pinned-bytes.js';
 import type { ReactorRings } from './reactor-rings.js';
 import { CLOSE_REASONS, type CloseReason } from './tables.gen.js';
@@ -21,8 +23,9 @@ const NO_HEADER = new Uint8Array(0);
 const NO_ADDRESS = { host: '', port: 0 } as const;
 const REASON_CODES = new Map<CloseReason, number>(CLOSE_REASONS.map(({ name, code }) => [name, code]));
 
-/** One handler, and whether it had frames in this turn. */
+/** One handler on its engine, and whether it had frames in this turn. */
 export interface HandlerEntry {
+  readonly engine: NativeEngine;
   readonly isScoped: boolean;
   readonly handler: Handler;
   turn: number;
@@ -34,12 +37,10 @@ export interface Watermarks {
   readonly lowWaterMark: number;
 }
 
-/** Commands given before an outgoing connection is open, in order. */
-type Deferred = (connection: NativeConnection) => void;
-
+/** A server holds thousands that are idle: what only few have, or only for a while, is an object of its own, made where it begins. */
 export class NativeConnection implements Connection {
   context: unknown = undefined;
-  state: Connection['state'];
+  state: Connection['state'] = 'connecting';
   remoteAddress: string;
   remotePort: number;
 
@@ -49,45 +50,24 @@ export class NativeConnection implements Connection {
   generation = 0;
   rings: ReactorRings | undefined = undefined;
   referenced = true;
-  /** What `close(reason, message)` said, for CloseInfo. */
-  closeMessage: string | undefined = undefined;
-  /** Closed by its owner before it was open: the owner has been told. */
-  abandoned = false;
   waitsForDrain = false;
-  /** The peer sent FIN. */
-  peerEnded = false;
-  /** `shutdown` was called: nothing more can be sent. */
-  finished = false;
-  /** While connecting, its name in the reactor. */
-  token = 0;
-  connectingReactor = 0;
-  /** What the close event said; until then the socket is asked. */
-  finalBytesReceived = -1;
+  /** Of one that was not accepted: until it is open, and for good where it was abandoned. */
+  opening: Opening | undefined;
+  ending: Ending | undefined = undefined;
 
-  readonly #engine: NativeEngine;
   readonly #marks: Watermarks;
-  #deferred: Deferred[] | undefined = undefined;
   #local: { readonly host: string; readonly port: number } | undefined = undefined;
-  #detaching: { resolve(fd: number): void; reject(error: Error): void } | undefined = undefined;
   #pinned: PinnedBytes | undefined = undefined;
   #queued = 0;
   /** Bytes the kernel had taken when we last looked. */
   #taken = 0;
 
-  constructor(
-    engine: NativeEngine,
-    entry: HandlerEntry,
-    marks: Watermarks,
-    state: Connection['state'],
-    remoteAddress: string,
-    remotePort: number,
-  ) {
-    this.#engine = engine;
+  constructor(entry: HandlerEntry, marks: Watermarks, remoteAddress: string, remotePort: number, opening?: Opening) {
     this.entry = entry;
     this.#marks = marks;
-    this.state = state;
     this.remoteAddress = remoteAddress;
     this.remotePort = remotePort;
+    this.opening = opening;
   }
 
   get id(): number {
@@ -111,16 +91,16 @@ export class NativeConnection implements Connection {
   }
 
   get bytesReceived(): number {
-    if (this.finalBytesReceived >= 0) return this.finalBytesReceived;
+    if (this.ending !== undefined && this.ending.bytesReceived >= 0) return this.ending.bytesReceived;
     if (this.rings === undefined) return 0;
-    const { addon, handle } = this.#engine;
+    const { addon, handle } = this.entry.engine;
     return Math.max(0, addon.bytesReceived(handle, this.rings.index, this.slot, this.generation));
   }
 
   #localEnd(): { readonly host: string; readonly port: number } {
     if (this.#local !== undefined) return this.#local;
     if (this.rings === undefined || this.state === 'closed') return NO_ADDRESS;
-    const { addon, handle } = this.#engine;
+    const { addon, handle } = this.entry.engine;
     this.#local = addon.localAddress(handle, this.rings.index, this.slot, this.generation);
     return this.#local;
   }
@@ -137,7 +117,7 @@ export class NativeConnection implements Connection {
   send(...parts: Uint8Array[]): boolean {
     // All before the first: no half of it may leave.
     for (const part of parts) checkBytes('a part', part);
-    let accepted = !this.#isClosing() && !this.finished;
+    let accepted = !this.#isClosing() && !this.ending?.finished;
     for (const part of parts) accepted = this.sendFrame(NO_HEADER, 0, part, 0, part.length);
     return accepted;
   }
@@ -145,10 +125,10 @@ export class NativeConnection implements Connection {
   sendPinned(bytes: Uint8Array): boolean {
     checkBytes('bytes', bytes);
     const { rings } = this;
-    if (this.state !== 'open' || rings === undefined || this.finished) {
+    if (this.state !== 'open' || rings === undefined || this.ending?.finished) {
       return this.sendFrame(NO_HEADER, 0, bytes, 0, bytes.length);
     }
-    const engine = this.#engine;
+    const { engine } = this.entry;
     const { commands } = rings;
     if (engine.reactors === 0 && !commands.hasSpilled) {
       commands.publish();
@@ -166,7 +146,7 @@ export class NativeConnection implements Connection {
   }
 
   #queuePinned(commands: CommandRing, bytes: Uint8Array, start: number, end: number): void {
-    const { addon, blockAddress } = this.#engine;
+    const { addon, blockAddress } = this.entry.engine;
     addon.addressOf(bytes, start, blockAddress);
     commands.sendPinned(this.slot, this.generation, blockAddress[0], blockAddress[1], end - start);
   }
@@ -190,9 +170,9 @@ export class NativeConnection implements Connection {
     checkRange('header', header, 0, headerLength);
     checkRange('bytes', bytes, start, end);
     const rings = this.rings;
-    if (this.state !== 'open' || rings === undefined || this.finished)
+    if (this.state !== 'open' || rings === undefined || this.ending?.finished)
       return this.#sendLater(header, headerLength, bytes, start, end);
-    const engine = this.#engine;
+    const { engine } = this.entry;
     const length = end - start;
     let isPinned = false;
     if (length <= 0) {
@@ -235,52 +215,60 @@ export class NativeConnection implements Connection {
 
   setFraming(framing: Framing): void {
     const resolved = resolveFraming(framing);
-    if (this.state === 'connecting') this.#defer((connection) => connection.setFraming(framing));
+    if (this.state === 'connecting') this.opening?.defer((connection) => connection.setFraming(framing));
     if (this.rings === undefined || this.state !== 'open') return;
-    const { addon, handle } = this.#engine;
+    const { addon, handle } = this.entry.engine;
     addon.setFraming(handle, this.rings.index, this.slot, this.generation, toNativeFraming(resolved));
   }
 
   detach(): Promise<number> {
-    if (this.state !== 'open' || this.finished || this.#detaching !== undefined) {
-      const state =
-        this.#detaching === undefined ? `it is ${this.finished ? 'shut down' : this.state}` : 'it is being detached';
-      return Promise.reject(new RingwayError('ERR_CANNOT_DETACH', [state]));
+    const ending = this.beginEnding();
+    if (this.state !== 'open' || ending.finished) {
+      const why = ending.detaching ? 'it is being detached' : `it is ${ending.finished ? 'shut down' : this.state}`;
+      return Promise.reject(new RingwayError('ERR_CANNOT_DETACH', [why]));
     }
     // Nothing more can be sent, or it would have to leave first, too.
-    this.finished = true;
+    ending.finished = true;
     this.#command(CommandKind.detach, 0);
     return new Promise((resolve, reject) => {
-      this.#detaching = { resolve, reject };
+      ending.detaching = { resolve, reject };
     });
   }
 
   /** The reactor's answer; −1: the connection goes on. */
   detached(fd: number, heldBytes: number): void {
-    const detaching = this.#detaching;
-    this.#detaching = undefined;
+    const ending = this.beginEnding();
+    const { detaching } = ending;
+    ending.detaching = undefined;
     if (fd >= 0) {
       detaching?.resolve(fd);
       return;
     }
-    this.finished = false;
+    ending.finished = false;
     detaching?.reject(new RingwayError('ERR_CANNOT_DETACH', [`${heldBytes} bytes of an incomplete frame were read`]));
   }
 
   /** It is closed: nobody waits for its descriptor any more. */
   endDetaching(message: string): void {
-    this.#detaching?.reject(new RingwayError('ERR_CANNOT_DETACH', [message]));
-    this.#detaching = undefined;
+    const { ending } = this;
+    if (ending?.detaching === undefined) return;
+    ending.detaching.reject(new RingwayError('ERR_CANNOT_DETACH', [message]));
+    ending.detaching = undefined;
+  }
+
+  beginEnding(): Ending {
+    this.ending ??= new Ending();
+    return this.ending;
   }
 
   shutdown(): void {
-    if (this.finished) return;
-    if (this.state === 'connecting') this.#defer((connection) => connection.shutdown());
+    if (this.ending?.finished) return;
+    if (this.state === 'connecting') this.opening?.defer((connection) => connection.shutdown());
     else this.#command(CommandKind.shutdown, 0);
-    this.finished = true;
+    this.beginEnding().finished = true;
   }
 
-  close(reason: CloseReason = this.peerEnded ? 'peer-closed' : 'closed', message?: string): void {
+  close(reason: CloseReason = this.ending?.peerEnded ? 'peer-closed' : 'closed', message?: string): void {
     this.#end(CommandKind.close, reason, message);
   }
 
@@ -297,16 +285,16 @@ export class NativeConnection implements Connection {
   }
 
   setNoDelay(on: boolean): void {
-    if (this.state === 'connecting') this.#defer((connection) => connection.setNoDelay(on));
+    if (this.state === 'connecting') this.opening?.defer((connection) => connection.setNoDelay(on));
     if (this.rings === undefined || this.state === 'closed') return;
-    const { addon, handle } = this.#engine;
+    const { addon, handle } = this.entry.engine;
     addon.setNoDelay(handle, this.rings.index, this.slot, this.generation, on ? 1 : 0);
   }
 
   setKeepAlive(on: boolean, initialDelayMs = 0): void {
-    if (this.state === 'connecting') this.#defer((connection) => connection.setKeepAlive(on, initialDelayMs));
+    if (this.state === 'connecting') this.opening?.defer((connection) => connection.setKeepAlive(on, initialDelayMs));
     if (this.rings === undefined || this.state === 'closed') return;
-    const { addon, handle } = this.#engine;
+    const { addon, handle } = this.entry.engine;
     const seconds = Math.trunc(initialDelayMs / 1_000);
     addon.setKeepAlive(handle, this.rings.index, this.slot, this.generation, on ? 1 : 0, seconds);
   }
@@ -314,13 +302,13 @@ export class NativeConnection implements Connection {
   ref(): void {
     if (this.referenced || this.state === 'closed') return;
     this.referenced = true;
-    this.#engine.addRef();
+    this.entry.engine.addRef();
   }
 
   unref(): void {
     if (!this.referenced || this.state === 'closed') return;
     this.referenced = false;
-    this.#engine.dropRef();
+    this.entry.engine.dropRef();
   }
 
   /** The engine: the connection has its slot. */
@@ -331,12 +319,13 @@ export class NativeConnection implements Connection {
     if (address !== '') this.remoteAddress = address;
     if (port !== 0) this.remotePort = port;
     this.state = 'open';
+    const { opening } = this;
+    if (opening === undefined) return;
+    if (!opening.abandoned) this.opening = undefined;
     const waited = this.waitsForDrain;
     this.waitsForDrain = false;
-    const deferred = this.#deferred;
-    this.#deferred = undefined;
-    this.finished = false;
-    if (deferred) for (const run of deferred) run(this);
+    this.ending = undefined;
+    opening.run(this);
     if (!waited || this.waitsForDrain) return;
     this.waitsForDrain = true;
     this.#command(CommandKind.wantDrain, 0);
@@ -347,10 +336,10 @@ export class NativeConnection implements Connection {
   }
 
   #sendLater(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.state !== 'connecting' || this.finished) return false;
+    if (this.state !== 'connecting' || this.ending?.finished) return false;
     const head = header.slice(0, headerLength);
     const copy = bytes.slice(start, end);
-    this.#defer((connection) => {
+    this.opening?.defer((connection) => {
       connection.#queued -= head.length + copy.length;
       connection.sendFrame(head, head.length, copy, 0, copy.length);
     });
@@ -358,11 +347,6 @@ export class NativeConnection implements Connection {
     if (this.#queued <= this.#marks.highWaterMark) return true;
     this.waitsForDrain = true;
     return false;
-  }
-
-  #defer(run: Deferred): void {
-    this.#deferred ??= [];
-    this.#deferred.push(run);
   }
 
   #sendBlock(
@@ -373,7 +357,7 @@ export class NativeConnection implements Connection {
     start: number,
     end: number,
   ): void {
-    const { addon, blockAddress } = this.#engine;
+    const { addon, blockAddress } = this.entry.engine;
     const block = blockOf(bytes);
     if (block !== undefined) {
       const { low, high } = block;
@@ -406,7 +390,7 @@ export class NativeConnection implements Connection {
   /** The reactor says that it was at the low watermark. True when it still is, and the owner may be told. */
   drained(): boolean {
     this.waitsForDrain = false;
-    if (this.releasePinned()) this.#engine.pinning.add(this);
+    if (this.releasePinned()) this.entry.engine.pinning.add(this);
     if (this.bufferedAmount <= this.#marks.lowWaterMark) return true;
     // More was queued while the event was on its way.
     this.wantDrain();
@@ -422,27 +406,26 @@ export class NativeConnection implements Connection {
 
   #command(kind: number, argument: number): void {
     if (this.state === 'connecting') {
-      this.#defer((connection) => connection.#command(kind, argument));
+      this.opening?.defer((connection) => connection.#command(kind, argument));
       return;
     }
     if (this.state !== 'open' || this.rings === undefined) return;
     this.rings.commands.simple(kind, this.slot, this.generation, argument);
-    if (!this.#engine.inTurn) this.rings.commands.publish();
+    if (!this.entry.engine.inTurn) this.rings.commands.publish();
   }
 
   #end(kind: number, reason: CloseReason, message: string | undefined): void {
     if (this.state === 'connecting') {
-      this.abandoned = true;
-      this.#deferred = undefined;
+      this.opening?.abandon();
       this.state = 'closing';
-      this.#engine.closeUnopened(this, reason, message);
+      this.entry.engine.closeUnopened(this, reason, message);
       return;
     }
     const endsClosing = kind !== CommandKind.close && this.state === 'closing';
     if ((this.state !== 'open' && !endsClosing) || this.rings === undefined) return;
-    if (this.state === 'open') this.closeMessage = message;
+    if (this.state === 'open' && message !== undefined) this.beginEnding().message = message;
     this.state = 'closing';
     this.rings.commands.simple(kind, this.slot, this.generation, REASON_CODES.get(reason) ?? 0);
-    if (!this.#engine.inTurn) this.rings.commands.publish();
+    if (!this.entry.engine.inTurn) this.rings.commands.publish();
   }
 }

@@ -4,6 +4,7 @@
  */
 import { getSystemErrorMap, getSystemErrorName } from 'node:util';
 import { RingwayError, shown } from '../errors.js';
+import { AddressTexts } from './address-texts.js';
 import { BatchKeeper } from './batch-keeper.js';
 import { closeInfo, closeMessage, type SystemError } from './close-info.js';
 import type {
@@ -37,6 +38,7 @@ import {
 } from './native.js';
 import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
 import { toNativeAdopted, toNativeConnect, toNativeListen } from './native-options.js';
+import { Opening } from './opening.js';
 import { defaultReactors } from './reactor-count.js';
 import { ReactorRings } from './reactor-rings.js';
 import { SlabPool } from './slab-pool.js';
@@ -125,6 +127,7 @@ export class NativeEngine implements Engine {
   readonly #listeners = new Map<number, NativeListener>();
   readonly #connecting = new Map<number, NativeConnection>();
   readonly #entries = new WeakMap<Handler, HandlerEntry>();
+  readonly #addresses = new AddressTexts();
   readonly #keeper = new BatchKeeper();
   readonly #reusingKeeper = new BatchKeeper(new SlabPool());
   readonly #landing: Landing;
@@ -196,13 +199,13 @@ export class NativeEngine implements Engine {
   connect(options: ConnectOptions, handler: Handler): Connection {
     const resolved = resolveConnectOptions(options);
     const isPath = 'path' in resolved.address;
+    const opening = new Opening();
     const connection = new NativeConnection(
-      this,
       this.#entryOf(handler),
       resolved.connection,
-      'connecting',
       'path' in resolved.address ? resolved.address.path : resolved.address.host,
       'path' in resolved.address ? 0 : resolved.address.port,
+      opening,
     );
     const token = this.#expect(connection);
     const reactor = this.#closing ? -1 : this.addon.connect(this.handle, toNativeConnect(resolved), token);
@@ -216,8 +219,8 @@ export class NativeEngine implements Engine {
           : `${isPath ? 'the path' : 'the address'} cannot be used: ${getSystemErrorName(reactor)}`,
       );
     } else {
-      connection.token = token;
-      connection.connectingReactor = reactor;
+      opening.token = token;
+      opening.reactor = reactor;
     }
     return connection;
   }
@@ -225,7 +228,8 @@ export class NativeEngine implements Engine {
   adopt(fd: number, options: ConnectionOptions, handler: Handler): Connection {
     if (this.#closing) throw new RingwayError('ERR_ENGINE_CLOSED');
     const resolved = resolveConnectionOptions(options);
-    const connection = new NativeConnection(this, this.#entryOf(handler), resolved, 'connecting', '', 0);
+    const opening = new Opening();
+    const connection = new NativeConnection(this.#entryOf(handler), resolved, '', 0, opening);
     const token = this.#expect(connection);
     const reactor = this.addon.adopt(this.handle, resolveFd(fd), toNativeAdopted(resolved), token);
     if (reactor < 0) {
@@ -233,8 +237,8 @@ export class NativeEngine implements Engine {
       this.dropRef();
       throw adoptError(reactor, fd);
     }
-    connection.token = token;
-    connection.connectingReactor = reactor;
+    opening.token = token;
+    opening.reactor = reactor;
     return connection;
   }
 
@@ -321,8 +325,9 @@ export class NativeEngine implements Engine {
 
   /** An outgoing connection ends before it opened; its owner is told outside of its own call. */
   closeUnopened(connection: NativeConnection, reason: CloseReason, message?: string): void {
-    if (this.#running > 0 && connection.token !== 0) {
-      this.addon.abandonConnect(this.handle, connection.connectingReactor, connection.token);
+    const { opening } = connection;
+    if (this.#running > 0 && opening !== undefined && opening.token !== 0) {
+      this.addon.abandonConnect(this.handle, opening.reactor, opening.token);
     }
     setImmediate(() => {
       this.#tellClosed(connection, closeInfo(reason, message ?? closeMessage(reason), undefined, 0));
@@ -478,7 +483,7 @@ export class NativeEngine implements Engine {
         return;
       case EventKind.end:
         if (connection?.state !== 'open') return;
-        connection.peerEnded = true;
+        connection.beginEnding().peerEnded = true;
         if (connection.entry.handler.end) connection.entry.handler.end(connection);
         else connection.close('peer-closed');
         return;
@@ -533,8 +538,7 @@ export class NativeEngine implements Engine {
     const token = word(ring, place + 8);
     const port = word(ring, place + 12);
     const addressLength = word(ring, place + 16);
-    let address = '';
-    for (let i = 0; i < addressLength; i++) address += String.fromCharCode(ring[place + 20 + i]);
+    const address = this.#addresses.take(ring, place + 20, place + 20 + addressLength);
     let connection: NativeConnection | undefined;
     if (listenerId === 0) {
       connection = this.#connecting.get(token);
@@ -542,22 +546,16 @@ export class NativeEngine implements Engine {
     } else {
       const listener = this.#listeners.get(listenerId) ?? this.#closedListeners.get(listenerId);
       if (listener) {
-        connection = new NativeConnection(this, listener.entry, listener.marks, 'connecting', address, port);
+        connection = new NativeConnection(listener.entry, listener.marks, address, port);
         this.addRef();
       }
     }
     if (connection === undefined) throw new Error(`a connection of unknown origin (listener ${listenerId})`);
     rings.connections[slot] = connection;
     if (connection.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
-    if (connection.abandoned) {
-      connection.abandoned = false;
-      connection.opened(rings, slot, generation, address, port);
-      connection.abort();
-      connection.abandoned = true;
-      return;
-    }
     connection.opened(rings, slot, generation, address, port);
-    connection.entry.handler.open?.(connection);
+    if (connection.opening?.abandoned) connection.abort();
+    else connection.entry.handler.open?.(connection);
   }
 
   #takeClose(rings: ReactorRings, slot: number, place: number): void {
@@ -575,13 +573,14 @@ export class NativeEngine implements Engine {
       connection = this.#connecting.get(token);
       this.#connecting.delete(token);
     }
-    if (connection === undefined || connection.abandoned) return;
+    if (connection === undefined || connection.opening?.abandoned) return;
     if (connection.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
     const reason = CLOSE_REASONS[code].name;
     const numbers = { declared: signedWide(ring, place + 16), limit: wide(ring, place + 24) };
     const cause = error === 0 ? undefined : systemError(-error, word(ring, place + 40));
-    const message = connection.closeMessage ?? closeMessage(reason, numbers) + (cause ? ` (${cause.errorCode})` : '');
-    connection.finalBytesReceived = wide(ring, place + 44);
+    const ending = connection.beginEnding();
+    const message = ending.message ?? closeMessage(reason, numbers) + (cause ? ` (${cause.errorCode})` : '');
+    ending.bytesReceived = wide(ring, place + 44);
     this.#tellClosed(connection, closeInfo(reason, message, cause, sent));
   }
 
@@ -611,7 +610,7 @@ export class NativeEngine implements Engine {
   #entryOf(handler: Handler): HandlerEntry {
     let entry = this.#entries.get(handler);
     if (entry === undefined) {
-      entry = { handler, turn: 0, isScoped: handler.nextScope !== undefined };
+      entry = { engine: this, handler, turn: 0, isScoped: handler.nextScope !== undefined };
       this.#entries.set(handler, entry);
     }
     return entry;
