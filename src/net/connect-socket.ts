@@ -7,7 +7,7 @@ import { isBlocked } from './block-list.js';
 import { type ConnectTarget, checkLookup, checkTarget, type Lookup, type LookupRequest } from './connect-arguments.js';
 import { clientInbox, netEngine, SOCKET_OPTIONS } from './engine.js';
 import { type AddressError, addressError, connectAggregateError, nodeError } from './errors.js';
-import { kBlockList, kKeepAlive, kKeepAliveDelayS, kNoDelay, kTransport } from './fields.js';
+import { kBlockList, kKeepAliveDelayS, kNoDelay, kTransport } from './fields.js';
 import type { SocketMethods } from './socket.js';
 import type { Attempt, Transport } from './transport.js';
 import { checkString } from './validate.js';
@@ -284,7 +284,8 @@ function connected(socket: SocketMethods, transport: Transport): void {
   socket._unrefTimer();
   if (!transport.isPipe) {
     if (socket[kNoDelay]) transport.connection?.setNoDelay(true);
-    if (socket[kKeepAlive]) transport.connection?.setKeepAlive(true, socket[kKeepAliveDelayS] * 1000);
+    const delayS = socket[kKeepAliveDelayS];
+    if (delayS !== undefined) transport.connection?.setKeepAlive(true, delayS * 1000);
   }
   socket.emit('connect');
   socket.emit('ready');

@@ -6,10 +6,10 @@ export const kTransport = Symbol('transport');
 export const kTimer = Symbol('timer');
 export const kLastWriteQueueSize = Symbol('lastWriteQueueSize');
 export const kNoDelay = Symbol('noDelay');
-export const kKeepAlive = Symbol('keepAlive');
+/** Undefined: no keep-alive. */
 export const kKeepAliveDelayS = Symbol('keepAliveDelayS');
-export const kBytesRead = Symbol('bytesRead');
-export const kBytesWritten = Symbol('bytesWritten');
+/** Of a transport that is no more. */
+export const kFinalBytes = Symbol('finalBytes');
 export const kOnRead = Symbol('onRead');
 export const kIsReset = Symbol('isReset');
 export const kBlockList = Symbol('blockList');

@@ -3,35 +3,32 @@ import type { CloseInfo } from '../engine/engine.js';
 import { systemError } from './errors.js';
 import { kLastWriteQueueSize, kOnRead, kTimer } from './fields.js';
 import type { SocketMethods } from './socket.js';
-import type { Transport, TransportEvents, TransportOwner } from './transport.js';
+import type { Transport } from './transport.js';
 
-const events: TransportEvents<SocketMethods> = {
-  opened(_socket, transport) {
-    const { attempt } = transport;
-    transport.attempt = undefined;
-    attempt?.opened();
-  },
-
-  data(socket, chunk, transport) {
+/** Each call runs in the socket's scope. */
+export const socketEvents = {
+  /** False, or what is left of the chunk: no more for now. Where it throws, `putBack` says what is left. */
+  data(socket: SocketMethods, chunk: Buffer, transport: Transport): boolean | Buffer {
     const onRead = socket[kOnRead];
     if (socket.destroyed) return false;
     return onRead === undefined ? socket.push(chunk) : onRead.push(chunk, transport);
   },
 
-  active(socket) {
+  /** Anything happened: for the socket's timeout. */
+  active(socket: SocketMethods): void {
     socket[kLastWriteQueueSize] = 0;
     if (socket[kTimer] !== null || socket._parent !== null) socket._unrefTimer();
   },
 
-  ended(socket) {
+  ended(socket: SocketMethods): void {
     if ((socket as unknown as { _readableState: { endEmitted: boolean } })._readableState.endEmitted) return;
     socket.push(null);
     socket.read(0);
   },
 
-  failed(socket, transport: Transport, info: CloseInfo) {
-    const { attempt } = transport;
-    transport.attempt = undefined;
+  /** The engine closed it, not we. */
+  failed(socket: SocketMethods, transport: Transport, info: CloseInfo): void {
+    const attempt = transport.takeAttempt();
     if (attempt !== undefined) {
       attempt.failed(info);
       return;
@@ -40,5 +37,3 @@ const events: TransportEvents<SocketMethods> = {
     if (info.syscall !== 'write' || !transport.failWrite(error)) socket.destroy(error);
   },
 };
-
-export const socketEvents = events as TransportEvents<TransportOwner>;

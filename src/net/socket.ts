@@ -14,10 +14,8 @@ import { connectSocket } from './connect-socket.js';
 import { invalidValue, nodeError } from './errors.js';
 import {
   kBlockList,
-  kBytesRead,
-  kBytesWritten,
+  kFinalBytes,
   kIsReset,
-  kKeepAlive,
   kKeepAliveDelayS,
   kLastWriteQueueSize,
   kNoDelay,
@@ -27,7 +25,6 @@ import {
 } from './fields.js';
 import { likeNode } from './like-node.js';
 import { OnRead } from './on-read.js';
-import { socketEvents } from './socket-events.js';
 import { Transport } from './transport.js';
 import { checkFunction, checkNumber, timerDuration } from './validate.js';
 
@@ -85,13 +82,12 @@ export class SocketMethods extends Duplex {
   declare [kTimer]: NodeJS.Timeout | null;
   declare [kLastWriteQueueSize]: number;
   declare [kNoDelay]: boolean;
-  declare [kKeepAlive]: boolean;
-  declare [kKeepAliveDelayS]: number;
-  declare [kBytesRead]: number;
-  declare [kBytesWritten]: number;
+  declare [kKeepAliveDelayS]: number | undefined;
+  /** The prototype has none, whose getters some programs read. */
+  declare [kFinalBytes]?: { readonly read: number; readonly written: number };
   declare [kOnRead]: OnRead | undefined;
   declare [kIsReset]: boolean;
-  declare [kBlockList]: unknown;
+  declare [kBlockList]?: unknown;
 
   // --- connecting
 
@@ -113,7 +109,7 @@ export class SocketMethods extends Duplex {
       this._sockname = null;
     }
     if (this[kTransport] === null) {
-      this[kTransport] = new Transport(this, socketEvents, Boolean(options.path));
+      this[kTransport] = new Transport(this, Boolean(options.path));
       beginTransport(this);
     }
     this._unrefTimer();
@@ -221,8 +217,7 @@ export class SocketMethods extends Duplex {
     }
     const transport = this[kTransport];
     if (transport !== null) {
-      this[kBytesRead] = transport.bytesRead;
-      this[kBytesWritten] = transport.bytesWritten;
+      this[kFinalBytes] = { read: transport.bytesRead, written: transport.bytesWritten };
       const hadError = Boolean(error);
       const { attempt } = transport;
       const closed = () => {
@@ -297,15 +292,11 @@ export class SocketMethods extends Duplex {
   }
 
   setKeepAlive(enable?: boolean, initialDelayMs?: number): this {
-    const on = Boolean(enable);
-    const delayS = ~~((initialDelayMs as number) / 1000);
+    const delayS = enable ? ~~((initialDelayMs as number) / 1000) : undefined;
     const transport = this[kTransport];
-    if (transport?.isPipe) return this;
-    const isChange = on !== this[kKeepAlive] || (on && this[kKeepAliveDelayS] !== delayS);
-    if (transport !== null && !isChange) return this;
-    this[kKeepAlive] = on;
+    if (transport?.isPipe || this[kKeepAliveDelayS] === delayS) return this;
     this[kKeepAliveDelayS] = delayS;
-    transport?.connection?.setKeepAlive(on, delayS * 1000);
+    transport?.connection?.setKeepAlive(delayS !== undefined, (delayS ?? 0) * 1000);
     return this;
   }
 
@@ -371,11 +362,11 @@ export class SocketMethods extends Duplex {
   }
 
   get bytesRead(): number {
-    return this[kTransport]?.bytesRead ?? this[kBytesRead];
+    return this[kTransport]?.bytesRead ?? (this[kFinalBytes] ?? NO_BYTES).read;
   }
 
   get _bytesDispatched(): number {
-    return this[kTransport]?.bytesWritten ?? this[kBytesWritten];
+    return this[kTransport]?.bytesWritten ?? (this[kFinalBytes] ?? NO_BYTES).written;
   }
 
   get bytesWritten(): number | undefined {
@@ -504,11 +495,13 @@ function resolveOptions(given: SocketOptions | number | undefined): SocketOption
   return options;
 }
 
+const NO_BYTES = { read: 0, written: 0 } as const;
+
 /** Where no store is. */
 const OUTSIDE = new AsyncResource('TCPSERVERWRAP');
 
 function transportOf(socket: SocketMethods, connection: Connection): Transport {
-  return new Transport(socket, socketEvents, connection.remoteFamily === 'unix', connection);
+  return new Transport(socket, connection.remoteFamily === 'unix', connection);
 }
 
 function construct(socket: SocketMethods, options: SocketOptions): void {
@@ -528,9 +521,10 @@ function construct(socket: SocketMethods, options: SocketOptions): void {
   (Duplex as unknown as (this: Duplex, options: DuplexOptions) => void).call(socket, options);
   socket[kOnRead] = OnRead.from(options.onread);
   socket[kNoDelay] = Boolean(options.noDelay);
-  socket[kKeepAlive] = Boolean(options.keepAlive);
-  socket[kKeepAliveDelayS] = ~~(Math.max(0, options.keepAliveInitialDelay as number) / 1000);
-  socket[kBlockList] = options.blockList;
+  socket[kKeepAliveDelayS] = options.keepAlive
+    ? ~~(Math.max(0, options.keepAliveInitialDelay as number) / 1000)
+    : undefined;
+  if (options.blockList !== undefined) socket[kBlockList] = options.blockList;
   const { connection } = options;
   if (connection !== undefined) {
     socket[kTransport] = options.isAccepted
@@ -544,8 +538,7 @@ function construct(socket: SocketMethods, options: SocketOptions): void {
   socket._pendingEncoding = '';
   socket.server = null;
   socket._server = null;
-  socket[kBytesRead] = 0;
-  socket[kBytesWritten] = 0;
+  socket[kFinalBytes] = NO_BYTES;
   // Node does so even without a handle: a signal that was aborted before leaves the socket usable.
   (socket as unknown as DuplexInside)._undestroy();
   if (socket[kTransport] === null) return;

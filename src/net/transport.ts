@@ -5,7 +5,10 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { CloseInfo, Connection, ConnectOptions, Engine } from '../engine/engine.js';
 import { systemError } from './errors.js';
+import { HeldInput } from './held-input.js';
 import { DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
+import type { SocketMethods } from './socket.js';
+import { socketEvents } from './socket-events.js';
 
 /** From here on a write is not copied but given to the kernel in the same call, as Node does it. */
 const PINNED_BYTES = 16 * 1024;
@@ -22,21 +25,13 @@ export interface Attempt {
   cancelled?(): void;
 }
 
-/** The socket, as its transport sees it. */
-export interface TransportOwner {
-  readonly destroyed: boolean;
-}
+type Done = (error?: Error | null) => void;
 
-/** What a transport tells its socket; each call runs in the socket's scope. */
-export interface TransportEvents<Owner extends TransportOwner> {
-  opened(owner: Owner, transport: Transport): void;
-  /** False, or what is left of the chunk: no more for now. Where it throws, `putBack` says what is left. */
-  data(owner: Owner, chunk: Buffer, transport: Transport): boolean | Buffer;
-  /** Anything happened: for the socket's timeout. */
-  active(owner: Owner): void;
-  ended(owner: Owner): void;
-  /** The engine closed it, not we. */
-  failed(owner: Owner, transport: Transport, info: CloseInfo): void;
+/** What only a transport that connects has. */
+interface Outgoing {
+  attempt: Attempt | undefined;
+  /** The kernel takes one more connect(2) on a socket that was connected by one. */
+  mayConnectAgain: boolean;
 }
 
 /** A write of which the kernel has not taken everything. */
@@ -44,7 +39,14 @@ interface PendingWrite {
   /** What the engine has not got yet: from `next` on. */
   readonly parts: readonly Uint8Array[];
   readonly next: number;
-  readonly done: (error?: Error | null) => void;
+  readonly done: Done;
+}
+
+/** What waits until the kernel has taken it. */
+interface Unsent {
+  write: PendingWrite | undefined;
+  /** Of the FIN behind all writes. */
+  finish: Done | undefined;
 }
 
 /** Since Node 22 a write that the socket's end cuts short fails; before that it is said to be done. */
@@ -62,32 +64,18 @@ export class Transport extends AsyncResource implements Scope {
   reading = false;
   bytesRead = 0;
   connection: Connection | undefined;
-  attempt: Attempt | undefined = undefined;
-  /** The engine was asked not to read. */
-  #paused = false;
-  readonly #owner: TransportOwner;
-  readonly #events: TransportEvents<TransportOwner>;
-  /** What arrived after the socket asked for no more, or behind a listener that threw. */
-  #held: Buffer[] | undefined = undefined;
-  #heldEnd = false;
-  /** `#deliver` comes again by itself. */
-  #delivers = false;
-  #ended = false;
-  /** The kernel takes one more connect(2) on a socket that was connected by one. */
-  #mayConnectAgain = false;
-  #write: PendingWrite | undefined = undefined;
-  #finish: ((error?: Error | null) => void) | undefined = undefined;
+  readonly #socket: SocketMethods;
+  /** The engine reads, or was asked not to; or the socket was told of the peer's end. */
+  #input: 'flowing' | 'paused' | 'ended' = 'flowing';
+  #held: HeldInput | undefined = undefined;
+  #outgoing: Outgoing | undefined = undefined;
+  /** Made for the first that waits, and kept. */
+  #unsent: Unsent | undefined = undefined;
   #referenced = true;
 
-  constructor(
-    owner: TransportOwner,
-    events: TransportEvents<TransportOwner>,
-    isPipe: boolean,
-    connection?: Connection,
-  ) {
+  constructor(socket: SocketMethods, isPipe: boolean, connection?: Connection) {
     super(isPipe ? 'PIPEWRAP' : 'TCPWRAP', { requireManualDestroy: true });
-    this.#owner = owner;
-    this.#events = events;
+    this.#socket = socket;
     this.isPipe = isPipe;
     this.connection = connection;
     if (connection !== undefined) connection.context = this;
@@ -99,8 +87,7 @@ export class Transport extends AsyncResource implements Scope {
       this.#connectAgain(attempt);
       return;
     }
-    this.attempt = attempt;
-    this.#mayConnectAgain = !this.isPipe;
+    this.#outgoing = { attempt, mayConnectAgain: !this.isPipe };
     let connection: Connection;
     try {
       connection = engine.connect(options, inbox);
@@ -118,22 +105,35 @@ export class Transport extends AsyncResource implements Scope {
 
   /** What connect(2) answers where a connection is, or is on its way: a failure arrives in this call. */
   #connectAgain(attempt: Attempt): void {
-    const isConnecting = this.attempt !== undefined && !this.isPipe;
-    if (isConnecting || !this.#mayConnectAgain) {
+    const outgoing = this.#outgoing;
+    const isConnecting = outgoing?.attempt !== undefined && !this.isPipe;
+    if (isConnecting || !outgoing?.mayConnectAgain) {
       const errorCode = isConnecting ? 'EALREADY' : 'EISCONN';
       attempt.failed({ reason: 'connect-failed', message: '', errorCode, bytesHandedToKernel: 0 });
       return;
     }
-    this.#mayConnectAgain = false;
-    this.attempt = attempt;
+    outgoing.mayConnectAgain = false;
+    outgoing.attempt = attempt;
     setImmediate(() => this.take(OPENED));
+  }
+
+  /** It connects, or is about to be told that it has. */
+  get attempt(): Attempt | undefined {
+    return this.#outgoing?.attempt;
+  }
+
+  /** The attempt is over; its owner hears of it from who calls this. */
+  takeAttempt(): Attempt | undefined {
+    const { attempt } = this;
+    if (this.#outgoing !== undefined) this.#outgoing.attempt = undefined;
+    return attempt;
   }
 
   /** The attempt is given up; another `connect` may follow. */
   abandon(): void {
     const { connection } = this;
     this.connection = undefined;
-    this.attempt = undefined;
+    this.#outgoing = undefined;
     if (connection === undefined) return;
     connection.context = undefined;
     connection.abort();
@@ -150,8 +150,9 @@ export class Transport extends AsyncResource implements Scope {
   }
 
   get #restBytes(): number {
-    if (this.#write === undefined) return 0;
-    const { parts, next } = this.#write;
+    const write = this.#unsent?.write;
+    if (write === undefined) return 0;
+    const { parts, next } = write;
     let bytes = 0;
     for (let i = next; i < parts.length; i++) bytes += parts[i].length;
     return bytes;
@@ -174,8 +175,8 @@ export class Transport extends AsyncResource implements Scope {
   holdLoop(): void {
     const { connection } = this;
     if (connection === undefined) return;
-    const isReading = this.reading && !this.#ended;
-    const holds = isReading || this.isWriting || this.attempt !== undefined || this.#finish !== undefined;
+    const isReading = this.reading && this.#input !== 'ended';
+    const holds = isReading || this.isWriting || this.attempt !== undefined || this.#unsent?.finish !== undefined;
     if (this.#referenced && (holds || this.#hasUnsent(connection))) connection.ref();
     else connection.unref();
   }
@@ -203,8 +204,8 @@ export class Transport extends AsyncResource implements Scope {
   /** Also before anybody read: without it the engine reads on, for a reader that may never come. */
   stopReading(): void {
     this.reading = false;
-    if (!this.#paused) {
-      this.#paused = true;
+    if (this.#input === 'flowing') {
+      this.#input = 'paused';
       this.connection?.pause();
     }
     this.holdLoop();
@@ -212,17 +213,18 @@ export class Transport extends AsyncResource implements Scope {
 
   /** What was held, then on with reading. */
   #deliver(): void {
-    while (this.reading && this.#held !== undefined) {
-      const chunk = this.#held.shift();
-      if (this.#held.length === 0) this.#held = undefined;
-      if (chunk !== undefined) this.#pushHeld(chunk);
+    while (this.reading) {
+      const chunk = this.#held?.chunks.shift();
+      if (chunk === undefined) break;
+      this.#pushHeld(chunk);
     }
     if (!this.reading) return;
-    if (this.#heldEnd) {
-      this.#heldEnd = false;
+    const held = this.#held;
+    this.#held = undefined;
+    if (held?.end) {
       this.#tellEnd();
-    } else if (this.#paused) {
-      this.#paused = false;
+    } else if (this.#input === 'paused') {
+      this.#input = 'flowing';
       this.connection?.resume();
     }
   }
@@ -234,22 +236,27 @@ export class Transport extends AsyncResource implements Scope {
       this.#push(chunk);
       returned = true;
     } finally {
-      if (!returned && this.reading) this.#deliverSoon();
+      if (!returned && this.reading) this.#deliverSoon(this.#hold());
     }
   }
 
-  #deliverSoon(): void {
-    if (this.#delivers) return;
-    this.#delivers = true;
+  #hold(): HeldInput {
+    this.#held ??= new HeldInput();
+    return this.#held;
+  }
+
+  #deliverSoon(held: HeldInput): void {
+    if (held.isDue) return;
+    held.isDue = true;
     setImmediate(() => {
-      this.#delivers = false;
+      held.isDue = false;
       this.runInAsyncScope(this.#deliver, this);
     });
   }
 
   #push(chunk: Buffer): void {
     this.bytesRead += chunk.length;
-    const answer = this.#events.data(this.#owner, chunk, this);
+    const answer = socketEvents.data(this.#socket, chunk, this);
     if (answer === true) return;
     if (answer !== false) this.putBack(answer);
     this.stopReading();
@@ -259,8 +266,9 @@ export class Transport extends AsyncResource implements Scope {
   putBack(rest: Buffer): void {
     if (rest.length === 0 || this.isClosed) return;
     this.bytesRead -= rest.length;
-    this.#held = [rest, ...(this.#held ?? [])];
-    if (this.reading) this.#deliverSoon();
+    const held = this.#hold();
+    held.chunks.unshift(rest);
+    if (this.reading) this.#deliverSoon(held);
   }
 
   // What Node's own modules call on a socket's `_handle`: `http.Server` stops and starts the reading of bodies so, and says
@@ -284,30 +292,30 @@ export class Transport extends AsyncResource implements Scope {
 
   /** A write waits for the kernel. */
   get isWriting(): boolean {
-    return this.#write !== undefined;
+    return this.#unsent?.write !== undefined;
   }
 
   /** `done` is called when the bytes may change: in this call where the kernel took them or they were copied. */
-  write(bytes: Uint8Array, done: (error?: Error | null) => void): void {
+  write(bytes: Uint8Array, done: Done): void {
     if (bytes.length > LARGEST_PART_BYTES) {
       if (this.#sendAll(partsOf(bytes), 0, done)) done();
     } else if (this.#send(bytes)) {
       done();
     } else {
-      this.#write = { parts: NO_PARTS, next: 0, done };
+      this.#wait().write = { parts: NO_PARTS, next: 0, done };
     }
   }
 
   /** The parts one after another, as one write. */
-  writeAll(parts: readonly Uint8Array[], done: (error?: Error | null) => void): void {
+  writeAll(parts: readonly Uint8Array[], done: Done): void {
     if (this.#sendAll(parts, 0, done)) done();
   }
 
   /** False where the write is pending. */
-  #sendAll(parts: readonly Uint8Array[], from: number, done: (error?: Error | null) => void): boolean {
+  #sendAll(parts: readonly Uint8Array[], from: number, done: Done): boolean {
     for (let i = from; i < parts.length; i++) {
       if (this.#send(parts[i])) continue;
-      this.#write = { parts, next: i + 1, done };
+      this.#wait().write = { parts, next: i + 1, done };
       return false;
     }
     return true;
@@ -324,18 +332,34 @@ export class Transport extends AsyncResource implements Scope {
     return connection.sendPinned(bytes);
   }
 
+  #wait(): Unsent {
+    this.#unsent ??= { write: undefined, finish: undefined };
+    return this.#unsent;
+  }
+
+  #releaseWrite(): PendingWrite | undefined {
+    const write = this.#unsent?.write;
+    if (this.#unsent !== undefined) this.#unsent.write = undefined;
+    return write;
+  }
+
+  #releaseFinish(): Done | undefined {
+    const finish = this.#unsent?.finish;
+    if (this.#unsent !== undefined) this.#unsent.finish = undefined;
+    return finish;
+  }
+
   #drained(): void {
-    const write = this.#write;
+    const write = this.#releaseWrite();
     if (write === undefined) return;
-    this.#write = undefined;
     if (!this.#sendAll(write.parts, write.next, write.done)) return;
-    this.#events.active(this.#owner);
+    socketEvents.active(this.#socket);
     write.done(null);
   }
 
   /** FIN after everything that was written; `done` is called when it left. */
-  shutdown(done: (error?: Error | null) => void): void {
-    this.#finish = done;
+  shutdown(done: Done): void {
+    this.#wait().finish = done;
     this.connection?.shutdown();
     this.holdLoop();
   }
@@ -364,18 +388,15 @@ export class Transport extends AsyncResource implements Scope {
 
   /** The engine closed it: what waits for a write hears why. False where nobody waits for one. */
   failWrite(error: Error): boolean {
-    const write = this.#write;
+    const write = this.#releaseWrite();
     if (write === undefined) return false;
-    this.#write = undefined;
     write.done(error);
     return true;
   }
 
   #afterImmediates(closed: () => void): void {
-    const write = this.#write;
-    const finish = this.#finish;
-    this.#write = undefined;
-    this.#finish = undefined;
+    const write = this.#releaseWrite();
+    const finish = this.#releaseFinish();
     setImmediate(() => {
       write?.done(TELLS_CANCELLED ? systemError('ECANCELED', 'write') : null);
       finish?.(null);
@@ -391,35 +412,33 @@ export class Transport extends AsyncResource implements Scope {
   }
 
   #take(notice: Notice): void {
-    const owner = this.#owner;
     if (Buffer.isBuffer(notice)) this.#takeChunk(notice);
     else if (notice === DRAINED) this.#takeDrain();
     else if (notice === ENDED) this.#takeEnd();
     else if (notice === FINISHED) this.#takeFinish();
-    else if (notice === OPENED) this.#events.opened(owner, this);
+    else if (notice === OPENED) this.takeAttempt()?.opened();
     else if (typeof notice === 'object') this.#takeClose(notice);
   }
 
   #takeChunk(chunk: Buffer): void {
-    this.#events.active(this.#owner);
+    socketEvents.active(this.#socket);
     if (this.reading && this.#held === undefined) {
       this.#push(chunk);
     } else {
-      this.#held ??= [];
-      this.#held.push(chunk);
+      this.#hold().chunks.push(chunk);
     }
   }
 
   #takeEnd(): void {
-    this.#events.active(this.#owner);
+    socketEvents.active(this.#socket);
     if (this.reading && this.#held === undefined) this.#tellEnd();
-    else this.#heldEnd = true;
+    else this.#hold().end = true;
   }
 
   #tellEnd(): void {
-    this.#ended = true;
+    this.#input = 'ended';
     this.holdLoop();
-    this.#events.ended(this.#owner);
+    socketEvents.ended(this.#socket);
   }
 
   #takeDrain(): void {
@@ -431,12 +450,11 @@ export class Transport extends AsyncResource implements Scope {
     // Both directions are over; the socket is destroyed when its user has read everything.
     const isOver = info.reason === 'closed' || info.reason === 'peer-closed';
     if (isOver && info.errorCode === undefined) this.#takeFinish();
-    else this.#events.failed(this.#owner, this, info);
+    else socketEvents.failed(this.#socket, this, info);
   }
 
   #takeFinish(): void {
-    const finish = this.#finish;
-    this.#finish = undefined;
+    const finish = this.#releaseFinish();
     this.holdLoop();
     finish?.(null);
   }
