@@ -29,6 +29,7 @@ type Done = (error?: Error | null) => void;
 
 /** What only a transport that connects has. */
 interface Outgoing {
+  readonly isPipe: boolean;
   attempt: Attempt | undefined;
   /** The kernel takes one more connect(2) on a socket that was connected by one. */
   mayConnectAgain: boolean;
@@ -56,38 +57,48 @@ const NO_PARTS: readonly Uint8Array[] = [];
 const NO_HEADER = new Uint8Array(0);
 
 export class Transport extends AsyncResource implements Scope {
-  readonly isPipe: boolean;
   /** Its index among the arrivals of the turn, or −1. */
   arrival = -1;
-  isClosed = false;
   /** Whether what arrives goes to the socket. */
   reading = false;
   bytesRead = 0;
   connection: Connection | undefined;
   readonly #socket: SocketMethods;
-  /** The engine reads, or was asked not to; or the socket was told of the peer's end. */
-  #input: 'flowing' | 'paused' | 'ended' = 'flowing';
+  /** The engine reads, or was asked not to; the socket was told of the peer's end; it hears of nothing any more. */
+  #input: 'flowing' | 'paused' | 'ended' | 'closed' = 'flowing';
   #held: HeldInput | undefined = undefined;
-  #outgoing: Outgoing | undefined = undefined;
+  readonly #outgoing: Outgoing | undefined;
   /** Made for the first that waits, and kept. */
   #unsent: Unsent | undefined = undefined;
   #referenced = true;
 
+  /** @param connection Undefined: `connect` makes one. */
   constructor(socket: SocketMethods, isPipe: boolean, connection?: Connection) {
     super(isPipe ? 'PIPEWRAP' : 'TCPWRAP', { requireManualDestroy: true });
     this.#socket = socket;
-    this.isPipe = isPipe;
     this.connection = connection;
-    if (connection !== undefined) connection.context = this;
+    if (connection === undefined) this.#outgoing = { isPipe, attempt: undefined, mayConnectAgain: false };
+    else connection.context = this;
+  }
+
+  /** Of a descriptor that was taken over it is known once the connection is open. */
+  get isPipe(): boolean {
+    return this.#outgoing?.isPipe ?? this.connection?.remoteFamily === 'unix';
+  }
+
+  get isClosed(): boolean {
+    return this.#input === 'closed';
   }
 
   /** A failure arrives as `failed`, never in this call. */
   connect(engine: Engine, inbox: Inbox, options: ConnectOptions, attempt: Attempt): void {
-    if (this.connection !== undefined) {
+    const outgoing = this.#outgoing;
+    if (this.connection !== undefined || outgoing === undefined) {
       this.#connectAgain(attempt);
       return;
     }
-    this.#outgoing = { attempt, mayConnectAgain: !this.isPipe };
+    outgoing.attempt = attempt;
+    outgoing.mayConnectAgain = !outgoing.isPipe;
     let connection: Connection;
     try {
       connection = engine.connect(options, inbox);
@@ -106,7 +117,7 @@ export class Transport extends AsyncResource implements Scope {
   /** What connect(2) answers where a connection is, or is on its way: a failure arrives in this call. */
   #connectAgain(attempt: Attempt): void {
     const outgoing = this.#outgoing;
-    const isConnecting = outgoing?.attempt !== undefined && !this.isPipe;
+    const isConnecting = outgoing?.attempt !== undefined && !outgoing.isPipe;
     if (isConnecting || !outgoing?.mayConnectAgain) {
       const errorCode = isConnecting ? 'EALREADY' : 'EISCONN';
       attempt.failed({ reason: 'connect-failed', message: '', errorCode, bytesHandedToKernel: 0 });
@@ -133,7 +144,7 @@ export class Transport extends AsyncResource implements Scope {
   abandon(): void {
     const { connection } = this;
     this.connection = undefined;
-    this.#outgoing = undefined;
+    this.takeAttempt();
     if (connection === undefined) return;
     connection.context = undefined;
     connection.abort();
@@ -381,7 +392,7 @@ export class Transport extends AsyncResource implements Scope {
   }
 
   #end(): void {
-    this.isClosed = true;
+    this.#input = 'closed';
     this.reading = false;
     this.#held = undefined;
   }

@@ -45,6 +45,25 @@ for (const engine of ['io_uring', 'epoll']) {
       }
     });
 
+    test('a connected socket is known to be of TCP, which can be reset', async () => {
+      const program = `const socket = new net.Socket({ fd: 3 });
+        socket.on('data', () => socket.resetAndDestroy());
+        socket.on('close', (hadError) => console.log('close', hadError));`;
+      for (const module of ['node:net', built]) {
+        const server = createServer().listen(0, '127.0.0.1');
+        await once(server, 'listening');
+        const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+        const [peer] = (await once(server, 'connection')) as [Socket];
+        const ran = run(module, engine, descriptorOf(client), program);
+        client.destroy();
+        peer.write('hello');
+        const [error] = await once(peer, 'error');
+        expect(error).toMatchObject({ code: 'ECONNRESET' });
+        expect(await ran).toBe('close false\n');
+        server.close();
+      }
+    });
+
     test('a listening socket', async () => {
       const program = `const server = net.createServer((socket) => { socket.end('served'); server.close(); });
         server.listen({ fd: 3 }, () => console.log(server.listening, server.address().address));
