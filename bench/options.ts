@@ -35,7 +35,7 @@ export interface BenchOptions {
   readonly nativeDirectory: string;
 }
 
-const WHOLE = { rounds: '5', seconds: '0.5', warmupSeconds: 0.2 };
+const WHOLE = { rounds: '4', seconds: '0.5', warmupSeconds: 0.2 };
 const QUICK = { rounds: '1', seconds: '0.3', warmupSeconds: 0.15 };
 const CHECK = { rounds: '3', seconds: '0.35', warmupSeconds: 0.1 };
 
@@ -49,7 +49,7 @@ Measures Ringway beside what one would use instead: CPU time per message, throug
   --shape LIST        other shapes: CONNECTIONSxDEPTHxBYTES[+Nidle][/churn|/stream|/cancel], as in 200x4x512, separated by spaces;
                       a size may be a mix with weights, 50x1x64:90,4096:10
   --only PARTS        of ${PARTS.join(',')} (default all)
-  --rounds N          interleaved rounds; tables show medians (default 5)
+  --rounds N          interleaved rounds; tables show medians (default 4)
   --seconds T         measured time of each server in each case and round (default 0.5)
   --seed N            of the order in which servers are measured; it is printed (default: another one each time)
   --backends KIND     behind the relays: native (the same light C++ server behind all, speaking RMP or plain) or ringway

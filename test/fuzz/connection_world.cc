@@ -204,7 +204,10 @@ void ConnectionWorld::Step() {
     case 6:
       return reactor_->Tick(false);
     case 7:
-      return reactor_->RunCommands();
+      reactor_->RunCommands();
+      // What a command lent is written again from now on.
+      if (js_.CommandsTaken()) js_.ScribbleCommands();
+      return;
     case 8: {
       const size_t budget = input_.U8();
       return TakeEvents(budget, (budget & 1) != 0);
