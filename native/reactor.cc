@@ -89,12 +89,14 @@ void Reactor::FinishTurn() {
 }
 
 void Reactor::RunCommands() {
-  // Before each sleep of Node's loop, most often just behind a tick.
-  if (commands_.Empty() && dirty_.IsEmpty() && !has_mail_.load(std::memory_order_relaxed)) return driver_->Submit();
-  now_ms_ = clock_();
-  TakeCommands();
-  TakeMail();
-  FlushDirty();
+  // Before each sleep of Node's loop, most often just behind a tick: nothing is left then, and no need to know the
+  // time.
+  if (!commands_.Empty() || !dirty_.IsEmpty() || has_mail_.load(std::memory_order_relaxed)) {
+    now_ms_ = clock_();
+    TakeCommands();
+    TakeMail();
+    FlushDirty();
+  }
   driver_->Submit();
   FinishTurn();
 }

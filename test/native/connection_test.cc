@@ -751,6 +751,24 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("What SendNow brought about is told before the loop sleeps, though no command is left") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    bed.Turns(20);
+    const std::string bytes = "at once";
+    bed.js.WantDrain(connection);
+    bed.js.Publish();
+    bed.reactor->SendNow(connection.slot, connection.generation,
+                         {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+    bed.reactor->RunCommands();
+    bed.js.Take();
+    CHECK(connection.drains == 1);
+    peer->Move();
+    CHECK(peer->received == bytes);
+  });
+}
+
 TEST_CASE("A crowd that finds too few buffers starts about as many receives again as there are messages") {
   OnEach(RealDriverKinds(), [](ReactorBed& bed) {
     constexpr size_t kCrowd = 300;
