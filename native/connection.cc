@@ -357,10 +357,10 @@ void Connection::OnTimer(uint64_t now_ms) {
     return Abort(CloseReason::kWriteStalled);
   }
   if (state_ == State::kOpen) {
-    if (options_->partial_frame_timeout_ms > 0 && partial_since_ms_ > 0 && now_ms >= PartialDeadline()) {
+    if (options_->partial_frame_timeout_ms > 0 && partial_since_ms_ > 0 && !starved_ && now_ms >= PartialDeadline()) {
       reactor_.counters().Add(Counter::kPartialFrameTimeouts);
       Fault(CloseReason::kPartialFrameTimeout);
-    } else if (paused_ || blocked_ || held_) {
+    } else if (paused_ || blocked_ || held_ || starved_) {
       last_active_ms_ = now_ms;  // we did not read: nothing is held against the peer
     } else if (options_->idle_timeout_ms > 0 && now_ms >= last_active_ms_ + options_->idle_timeout_ms) {
       // JavaScript answers with a close, or keeps it for another such time.

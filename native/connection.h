@@ -40,7 +40,8 @@ class Connection final : public OperationOwner {
   void Flush() override;
   void Resume() override;
   void OnCommand(CommandKind kind, const uint32_t* words) override;
-  void SendLent() override;
+  bool RestartReceive() override;
+  void SettleLent() override;
   void SendNow(std::span<const uint8_t> bytes) override;
   void OnAbandoned(uint32_t token) override;
   void SetFraming(const FramingOptions& framing) override;
@@ -129,6 +130,7 @@ class Connection final : public OperationOwner {
   bool opened_ : 1 = false;            // JavaScript was told of it
   bool receive_armed_ : 1 = false;     // a receive is with the driver
   bool receive_stopping_ : 1 = false;  // …and was asked to end
+  bool starved_ : 1 = false;           // …or ended for want of a buffer: RestartReceive comes
   bool send_pending_ : 1 = false;      // a send is with the driver
   bool connect_pending_ : 1 = false;   // a connect is with the driver
   bool paused_ : 1 = false;            // JavaScript asked not to read

@@ -25,7 +25,11 @@ void Connection::OnReceived(Completion& completion) {
     OnPeerFin();
   } else if (completion.result == -ENOBUFS) {
     reactor_.counters().Add(Counter::kReceiveBuffersStarved);
-    if (state_ != State::kEnding && !detaching_) return reactor_.MarkStarved(*this);
+    // Started again in its turn, by RestartReceive and nobody else.
+    if (state_ != State::kEnding) {
+      starved_ = true;
+      reactor_.MarkStarved(*this, raw_);
+    }
   } else if (completion.result < 0 && completion.result != -ECANCELED && state_ != State::kEnding) {
     Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result,
          SystemCall::kRead);
@@ -37,6 +41,14 @@ void Connection::OnReceived(Completion& completion) {
   if (send_error_ != 0) [[unlikely]] {
     SettleSendError();
   }
+}
+
+bool Connection::RestartReceive() {
+  starved_ = false;
+  // It was not read for so long: that is not held against the peer.
+  last_active_ms_ = reactor_.now_ms();
+  UpdateReceive();
+  return receive_armed_;
 }
 
 void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& completion) {
@@ -333,7 +345,7 @@ bool Connection::ReceiveWanted() const {
 
 void Connection::UpdateReceive() {
   const bool wanted = ReceiveWanted();
-  if (wanted && !receive_armed_) {
+  if (wanted && !receive_armed_ && !starved_) {
     receive_armed_ = true;
     if (raw_) return reactor_.driver().ReceiveBlocks(Data(Op::kReceive), fd_.Get());
     reactor_.driver().Receive(Data(Op::kReceive), fd_.Get());

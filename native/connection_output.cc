@@ -6,6 +6,7 @@
 
 #include "base/tables.gen.h"
 #include "connection.h"
+#include "driver/send_at_once.h"
 #include "socket_end.h"
 
 namespace ringway {
@@ -238,22 +239,18 @@ void Connection::FailSend() {
 bool Connection::SendAtOnce() {
   while (!out_.empty()) {
     iovec parts[kSendAtOnceParts];
-    msghdr message{};
-    message.msg_iov = parts;
     const int count = out_.Gather(parts, kSendAtOnceParts);
-    message.msg_iovlen = static_cast<size_t>(count);
     send_bytes_ = static_cast<uint32_t>(BytesOf(parts, count));
-    const ssize_t sent = ::sendmsg(fd_.Get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno == EAGAIN) return true;
+    const int32_t sent = ringway::SendAtOnce(fd_.Get(), parts, count);
+    if (sent == -EAGAIN) return true;
     reactor_.counters().Add(Counter::kSends);
-    if (!OnSent(sent < 0 ? -errno : static_cast<int32_t>(sent))) return false;
+    if (!OnSent(sent)) return false;
     if (static_cast<uint32_t>(sent) < send_bytes_) return true;
   }
   return true;
 }
 
-void Connection::SendLent() {
+void Connection::SettleLent() {
   const bool may_send = state_ == State::kOpen || state_ == State::kFlushing;
   if (may_send && out_.HasLent() && !send_pending_ && send_error_ == 0) SendAtOnce();
   out_.KeepLent();

@@ -31,8 +31,10 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once per turn after MarkReady: input that was left over for want of credit or room.
   virtual void Resume() {}
   virtual void OnCommand(CommandKind, const uint32_t* /*words*/) {}
+  // After MarkStarved. Whether a receive was started.
+  virtual bool RestartReceive() { return false; }
   // Once after commands that lent it memory, while that memory is still unchanged.
-  virtual void SendLent() {}
+  virtual void SettleLent() {}
   // Bytes of somebody else's, and what was queued before them: to the kernel, as much as it takes at once.
   virtual void SendNow(std::span<const uint8_t>) {}
   // From its next frame on it is cut so.

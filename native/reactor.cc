@@ -74,7 +74,8 @@ void Reactor::Tick(bool may_block) {
   AdvanceWheel();
   heap_trim_.Look(Block::BytesInUse(), now_ms_);
   RunReady();
-  WakeStarved();
+  WakeStarved(starved_, false);
+  WakeStarved(starved_of_blocks_, true);
   FlushDirty();
   FinishTurn();
   if (stopping_) FinishStop();
@@ -115,7 +116,7 @@ void Reactor::FinishSends() {
 }
 
 bool Reactor::HasWork() {
-  return driver_->HasReady() || !commands_.Empty() || !dirty_.IsEmpty() || !starved_.empty() ||
+  return driver_->HasReady() || !commands_.Empty() || !dirty_.IsEmpty() || HasStarved() ||
          has_mail_.load(std::memory_order_seq_cst) || events_.CanFlushOverflow() ||
          (!ready_.IsEmpty() && events_.HasRoomForFrame(limits::inline_frame_bytes));
 }
@@ -171,7 +172,7 @@ void Reactor::TakeMail() {
 
 void Reactor::TakeCommands() {
   commands_.TakeAll([this](CommandKind kind, const uint32_t* words) { TakeCommand(kind, words); },
-                    [this] { SendLent(); });
+                    [this] { SettleLent(); });
 }
 
 void Reactor::TakeCommand(CommandKind kind, const uint32_t* words) {
@@ -188,8 +189,8 @@ void Reactor::TakeCommand(CommandKind kind, const uint32_t* words) {
 }
 
 // Owners that ended meanwhile are freed later, in FinishTurn.
-void Reactor::SendLent() {
-  for (OperationOwner* owner : lent_) owner->SendLent();
+void Reactor::SettleLent() {
+  for (OperationOwner* owner : lent_) owner->SettleLent();
   lent_.clear();
 }
 
@@ -254,11 +255,13 @@ void Reactor::RunReady() {
 
 // A crowd (10,000 connections, all with bytes) finds too few buffers. If all of them started their receives again at
 // once, all but a few would fail once more, each time: six per message, at 9,000 connections of one request each.
-void Reactor::WakeStarved() {
-  if (starved_.empty()) return;
-  for (size_t budget = driver_->FreeReceiveBuffers(); budget > 0 && !starved_.empty(); --budget) {
-    if (OperationOwner* owner = Find(starved_.front().slot, starved_.front().generation)) MarkDirty(*owner);
-    starved_.pop_front();
+void Reactor::WakeStarved(std::deque<OwnerName>& starved, bool in_blocks) {
+  if (starved.empty()) return;
+  for (size_t budget = driver_->FreeReceiveBuffers(in_blocks); budget > 0 && !starved.empty();) {
+    const OwnerName name = starved.front();
+    starved.pop_front();
+    OperationOwner* owner = Find(name.slot, name.generation);
+    if (owner != nullptr && owner->RestartReceive()) --budget;
   }
 }
 

@@ -98,9 +98,11 @@ class Reactor {
   void FreeLater(OperationOwner& owner) { garbage_.push_back(&owner); }
   void MarkDirty(OperationOwner& owner);
   void MarkReady(OperationOwner& owner);
-  // Its receive ended for want of a buffer: it is marked dirty, to start another, when buffers have come back.
-  void MarkStarved(const OperationOwner& owner) { starved_.push_back({owner.slot(), owner.generation()}); }
-  // From OnCommand: it wants SendLent, once, when all commands are taken.
+  // Its receive ended for want of a buffer: RestartReceive is called, once, when buffers have come back.
+  void MarkStarved(const OperationOwner& owner, bool in_blocks) {
+    (in_blocks ? starved_of_blocks_ : starved_).push_back({owner.slot(), owner.generation()});
+  }
+  // From OnCommand: it wants SettleLent, once, when all commands are taken.
   void MarkLent(OperationOwner& owner) { lent_.push_back(&owner); }
   void ArmTimer(OperationOwner& owner, uint64_t deadline_ms) { wheel_.Arm(owner, deadline_ms); }
 
@@ -151,10 +153,11 @@ class Reactor {
   };
 
   void TakeMail();
-  void WakeStarved();
+  bool HasStarved() const { return !starved_.empty() || !starved_of_blocks_.empty(); }
+  void WakeStarved(std::deque<OwnerName>& starved, bool in_blocks);
   void TakeCommands();
   void TakeCommand(CommandKind kind, const uint32_t* words);
-  void SendLent();
+  void SettleLent();
   void Sleep();
   void ReapAndDispatch();
   void Dispatch(Completion& completion);
@@ -195,7 +198,8 @@ class Reactor {
   IntrusiveList<OperationOwner, ByDirty> dirty_;
   IntrusiveList<OperationOwner, ByReady> ready_;
   std::vector<OperationOwner*> lent_;
-  std::deque<OwnerName> starved_;
+  std::deque<OwnerName> starved_;  // in the order in which they found no buffer
+  std::deque<OwnerName> starved_of_blocks_;
   std::vector<OperationOwner*> garbage_;
   std::vector<Completion> completions_;
 

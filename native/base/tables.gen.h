@@ -46,7 +46,7 @@ enum class Counter : uint8_t {
   kSends,  // send operations given to the kernel
   kBytesSent,  // bytes the kernel took
   kShortSends,  // sends of which the kernel took only a part
-  kReceiveBuffersStarved,  // receives that found no buffer (ENOBUFS) and were armed again
+  kReceiveBuffersStarved,  // receives that found no buffer (ENOBUFS) and start again in their turn
   kReceivePauses,  // times a connection was not read because its credit or the ring to JavaScript was used up
   kStaleCompletions,  // completions dropped because their connection was gone
   kStaleCommands,  // commands dropped because their connection was gone

@@ -103,9 +103,9 @@ class Driver {
 
   // Whether bytes leave the socket at Take, or lie in memory already when their completion is reaped.
   virtual bool ReceivesAtTake() const { return false; }
-  // Receives that would find a buffer now, at least 1: more of them need not be started again after -ENOBUFS. An
-  // estimate, for what the kernel fills meanwhile is seen later.
-  virtual size_t FreeReceiveBuffers() const { return SIZE_MAX; }
+  // Receives (in blocks or not) that would find a buffer now, at least 1: more of them need not be started again after
+  // -ENOBUFS. An estimate, for what the kernel fills meanwhile is seen later.
+  virtual size_t FreeReceiveBuffers(bool /*in_blocks*/) const { return SIZE_MAX; }
   // Where ReceiveBlocks receives.
   Landing& landing() { return landing_; }
 

@@ -357,9 +357,8 @@ void UringDriver::EndDispatch() {
   starved_ = false;
 }
 
-size_t UringDriver::FreeReceiveBuffers() const {
-  const uint32_t circulating =
-      blocks_.IsOpen() ? std::min(buffers_.circulating(), blocks_.circulating()) : buffers_.circulating();
+size_t UringDriver::FreeReceiveBuffers(bool in_blocks) const {
+  const uint32_t circulating = in_blocks && blocks_.IsOpen() ? blocks_.circulating() : buffers_.circulating();
   const size_t taken = ReadyCount() + handed_out_.size();
   return circulating > taken ? circulating - taken : 1;
 }

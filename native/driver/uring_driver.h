@@ -43,7 +43,7 @@ class UringDriver final : public Driver {
   void EndDispatch() override;
   int PollFd() const override;
   bool HasReady() const override;
-  size_t FreeReceiveBuffers() const override;
+  size_t FreeReceiveBuffers(bool in_blocks) const override;
   size_t InFlight() const override { return in_flight_; }
 
   const UringRing& ring() const { return ring_; }

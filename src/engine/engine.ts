@@ -343,7 +343,7 @@ export interface Engine {
   keep(bytes: Uint8Array, start: number, end: number): Kept;
   /**
    * As `keep`, for a holder that tells when the last frame in `bytes` is done with. Where the answer says `isReusable` it then
-   * calls `reuse(bytes)`, once, and the memory is written again from the next batch on. Slabs are whole pages of 4 KB here.
+   * calls `reuse(bytes)`, once, and the memory is written again from the next batch on.
    */
   keepReusable(bytes: Uint8Array, start: number, end: number): Kept;
   /** Nobody looks at these bytes of `keepReusable` any more once the batch is over. */

@@ -108,7 +108,7 @@ export const COUNTERS: readonly { readonly name: CounterName; readonly help: str
   { name: 'sends', help: 'send operations given to the kernel' },
   { name: 'bytes_sent', help: 'bytes the kernel took' },
   { name: 'short_sends', help: 'sends of which the kernel took only a part' },
-  { name: 'receive_buffers_starved', help: 'receives that found no buffer (ENOBUFS) and were armed again' },
+  { name: 'receive_buffers_starved', help: 'receives that found no buffer (ENOBUFS) and start again in their turn' },
   { name: 'receive_pauses', help: 'times a connection was not read because its credit or the ring to JavaScript was used up' },
   { name: 'stale_completions', help: 'completions dropped because their connection was gone' },
   { name: 'stale_commands', help: 'commands dropped because their connection was gone' },

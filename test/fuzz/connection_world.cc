@@ -495,6 +495,8 @@ bool ConnectionWorld::IsSettled(Talk& talk) {
   const JsConnection& js = *talk.js;
   // It may have ended for another reason before the command was taken; after a fault it lingers before it says so.
   if (js.faults > 0 || (js.closed && js.reason() != CloseReason::kClosed)) talk.closed_kindly = false;
+  // Its peer's time to take anything may have been over before the close, which the next tick finds out.
+  if (js.closed && reactor_->counters().Get(Counter::kWriteStalls) > 0) talk.closed_kindly = false;
   if (talk.closed_kindly) return talk.received == talk.answers && talk.saw_end;
   if (talk.given_fd >= 0) return HasRest(talk);
   if (js.closed || js.faults > 0 || talk.ended_by_js) return true;

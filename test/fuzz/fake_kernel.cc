@@ -116,6 +116,14 @@ int __wrap_accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
   return accepted < 0 ? Failed(-accepted) : accepted;
 }
 
+ssize_t __real_send(int fd, const void* bytes, size_t length, int flags);
+ssize_t __wrap_send(int fd, const void* bytes, size_t length, int flags) {
+  if (!IsFake(fd)) return __real_send(fd, bytes, length, flags);
+  const iovec part{const_cast<void*>(bytes), length};
+  const ssize_t sent = driver->SendAtOnce(fd, &part, 1);
+  return sent < 0 ? Failed(static_cast<int>(-sent)) : sent;
+}
+
 ssize_t __real_sendmsg(int fd, const msghdr* message, int flags);
 ssize_t __wrap_sendmsg(int fd, const msghdr* message, int flags) {
   if (!IsFake(fd)) return __real_sendmsg(fd, message, flags);

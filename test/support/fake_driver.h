@@ -8,6 +8,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <random>
@@ -99,6 +100,9 @@ class FakeDriver final : public Driver {
   int PollFd() const override { return -1; }
   bool HasReady() const override { return !posted_.empty(); }
   size_t InFlight() const override { return in_flight_; }
+  size_t FreeReceiveBuffers(bool in_blocks) const override {
+    return std::max<size_t>(1, in_blocks ? free_blocks_.size() : free_buffers_.size());
+  }
 
  private:
   struct End {

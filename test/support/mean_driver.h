@@ -4,6 +4,7 @@
 // close real sockets. What a caller must never do aborts, and the message names the seed.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <random>
 #include <vector>
@@ -45,6 +46,7 @@ class MeanDriver : public Driver {
   int PollFd() const override { return -1; }
   bool HasReady() const override { return !posted_.empty(); }
   size_t InFlight() const override { return in_flight_; }
+  size_t FreeReceiveBuffers(bool) const override { return std::max<size_t>(1, free_buffers_.size()); }
 
  private:
   struct Operation {
