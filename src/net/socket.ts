@@ -502,7 +502,7 @@ const NO_BYTES = { read: 0, written: 0 } as const;
 const OUTSIDE = new AsyncResource('TCPSERVERWRAP');
 
 function transportOf(socket: SocketMethods, connection: Connection): Transport {
-  return new Transport(socket, connection.remoteFamily === 'unix', connection);
+  return new Transport(socket, connection.state === 'open' && connection.remoteFamily === 'unix', connection);
 }
 
 function construct(socket: SocketMethods, options: SocketOptions): void {

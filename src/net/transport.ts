@@ -81,9 +81,10 @@ export class Transport extends AsyncResource implements Scope {
     else connection.context = this;
   }
 
-  /** Of a descriptor that was taken over it is known once the connection is open. */
+  /** A descriptor that was taken over is thought to be TCP's until the connection is open and knows. */
   get isPipe(): boolean {
-    return this.#outgoing?.isPipe ?? this.connection?.remoteFamily === 'unix';
+    if (this.#outgoing !== undefined) return this.#outgoing.isPipe;
+    return this.connection?.state !== 'connecting' && this.connection?.remoteFamily === 'unix';
   }
 
   get isClosed(): boolean {
