@@ -8,6 +8,7 @@ import { connect as netConnect, Socket, type TcpNetConnectOpts } from 'node:net'
 import { performance } from 'node:perf_hooks';
 import { RingwayError } from '../errors.js';
 import { BlockPool } from './block-pool.js';
+import type { ConnectionHost } from './connection-host.js';
 import type {
   Connection,
   ConnectionOptions,
@@ -21,7 +22,7 @@ import type {
 } from './engine.js';
 import { makeCounters } from './engine-counters.js';
 import { FrameKeeper, SHARED_FRAME_BYTES, SLAB_BYTES } from './frame-keeper.js';
-import { type ConnectionHost, PortableConnection, surface } from './portable-connection.js';
+import { PortableConnection } from './portable-connection.js';
 import { type ListenerHost, PortableListener } from './portable-listener.js';
 import {
   type ResolvedConnectionOptions,
@@ -32,6 +33,7 @@ import {
   resolveFd,
   resolveListenOptions,
 } from './resolve-options.js';
+import { surface } from './surface.js';
 import { type CounterName, ENGINE_LIMITS } from './tables.gen.js';
 import { TimingWheel } from './timing-wheel.js';
 
