@@ -1,7 +1,7 @@
 /** `ringway doctor`: which engine would run here and why, what the machine allows, and what to change. */
 import type { Command } from 'commander';
 import type { DriverName, Engine } from '../engine/engine.js';
-import { describeIoUring } from '../engine/native-engine.js';
+import { describeIoUring } from '../engine/create-native-engine.js';
 import { createEngine } from '../engine/select-engine.js';
 import { packageVersion } from '../package-root.js';
 import { advise } from './advise.js';

@@ -2,11 +2,12 @@
  * The engine on the addon: io_uring or epoll. Reactors put what happened into rings, `#takeEvents` takes it out and calls
  * handlers; what handlers want goes back through the command rings. Per batch, not per message, something crosses.
  */
-import { getSystemErrorMap, getSystemErrorName } from 'node:util';
-import { RingwayError, shown } from '../errors.js';
+import { getSystemErrorName } from 'node:util';
+import { RingwayError } from '../errors.js';
 import { AddressTexts } from './address-texts.js';
 import { BatchKeeper } from './batch-keeper.js';
-import { closeInfo, closeMessage, type SystemError } from './close-info.js';
+import { closeInfo, closeMessage } from './close-info.js';
+import type { Created } from './create-native-engine.js';
 import type {
   CloseInfo,
   Connection,
@@ -14,95 +15,38 @@ import type {
   ConnectOptions,
   DriverName,
   Engine,
-  EngineOptions,
   Handler,
   Kept,
   Listener,
   ListenOptions,
 } from './engine.js';
+import { signedWide, wide, word } from './event-words.js';
 import { isLanded, Landing } from './landing.js';
-import { loadAddon } from './load-addon.js';
 import { blockOf, openBlock } from './native-block.js';
 import {
   type Addon,
-  allocateRings,
+  type allocateRings,
   Control,
   type EngineHandle,
   EVENT_BYTES,
   EVENT_DESCRIPTORS,
   EventKind,
-  LAYOUT,
   SLOTS,
-  SYSTEM_CALLS,
   WANTS_LANDING,
 } from './native.js';
-import { type HandlerEntry, NativeConnection, type Watermarks } from './native-connection.js';
+import { type HandlerEntry, NativeConnection } from './native-connection.js';
+import { boundAddress, NativeListener } from './native-listener.js';
 import { toNativeAdopted, toNativeConnect, toNativeListen } from './native-options.js';
 import { Opening } from './opening.js';
-import { defaultReactors } from './reactor-count.js';
+import { Openings } from './openings.js';
 import { ReactorRings } from './reactor-rings.js';
 import { SlabPool } from './slab-pool.js';
-import {
-  type ResolvedListenOptions,
-  resolveBytes,
-  resolveConnectionOptions,
-  resolveConnectOptions,
-  resolveFd,
-  resolveListenOptions,
-} from './resolve-options.js';
+import { resolveConnectionOptions, resolveConnectOptions, resolveFd, resolveListenOptions } from './resolve-options.js';
+import { adoptError, listenError, systemError } from './system-errors.js';
 import { CLOSE_REASONS, type CloseReason, COUNTERS, type CounterName, ENGINE_LIMITS } from './tables.gen.js';
 
 const BYTES_MASK = EVENT_BYTES - 1;
 const DESCRIPTOR_MASK = EVENT_DESCRIPTORS - 1;
-const UINT32 = 0x1_0000_0000;
-const MAX_REACTORS = 64;
-
-class NativeListener implements Listener {
-  readonly address: Listener['address'];
-  readonly id: number;
-  readonly entry: HandlerEntry;
-  readonly marks: Watermarks;
-  readonly closed: Promise<void>;
-  markClosed!: () => void;
-  referenced = true;
-  readonly #engine: NativeEngine;
-  #closing = false;
-
-  constructor(engine: NativeEngine, id: number, address: Listener['address'], entry: HandlerEntry, marks: Watermarks) {
-    this.#engine = engine;
-    this.id = id;
-    this.address = address;
-    this.entry = entry;
-    this.marks = marks;
-    this.closed = new Promise((resolve) => {
-      this.markClosed = resolve;
-    });
-  }
-
-  get connections(): number {
-    return this.#engine.connectionsOf(this.id);
-  }
-
-  close(): Promise<void> {
-    if (!this.#closing) {
-      this.#closing = true;
-      this.#engine.closeListener(this.id);
-    }
-    return this.closed;
-  }
-
-  ref(): void {
-    if (this.referenced) return;
-    this.referenced = true;
-    this.#engine.addRef();
-  }
-
-  unref(): void {
-    if (!this.referenced) return;
-    this.referenced = false;
-    this.#engine.dropRef();
-  }
-}
 
 export class NativeEngine implements Engine {
   readonly name: DriverName;
@@ -125,7 +69,9 @@ export class NativeEngine implements Engine {
 
   readonly #rings: readonly ReactorRings[];
   readonly #listeners = new Map<number, NativeListener>();
-  readonly #connecting = new Map<number, NativeConnection>();
+  /** Listeners whose socket is closed while connections they accepted are still on their way through the rings. */
+  readonly #closedListeners = new Map<number, NativeListener>();
+  readonly #openings = new Openings();
   readonly #entries = new WeakMap<Handler, HandlerEntry>();
   readonly #addresses = new AddressTexts();
   readonly #keeper = new BatchKeeper();
@@ -137,7 +83,6 @@ export class NativeEngine implements Engine {
   #turn = 0;
   #nowMs = 0;
   #refs = 0;
-  #nextToken = 1;
   #running: number;
   #closing: Promise<void> | undefined = undefined;
   #markStopped: () => void = () => {};
@@ -183,15 +128,9 @@ export class NativeEngine implements Engine {
     }
     const bound = this.addon.listen(this.handle, toNativeListen(resolved));
     if (typeof bound === 'number') throw listenError(bound, resolved);
-    const { id, ...address } = boundAddress(bound, resolved);
-    const listener = new NativeListener(
-      this,
-      id,
-      address as Listener['address'],
-      this.#entryOf(handler),
-      resolved.connection,
-    );
-    this.#listeners.set(id, listener);
+    const address = boundAddress(bound, resolved);
+    const listener = new NativeListener(this, bound.id, address, this.#entryOf(handler), resolved.connection);
+    this.#listeners.set(bound.id, listener);
     this.addRef();
     return listener;
   }
@@ -210,7 +149,7 @@ export class NativeEngine implements Engine {
     const token = this.#expect(connection);
     const reactor = this.#closing ? -1 : this.addon.connect(this.handle, toNativeConnect(resolved), token);
     if (reactor < 0) {
-      this.#connecting.delete(token);
+      this.#openings.take(token);
       this.closeUnopened(
         connection,
         this.#closing ? 'engine-closed' : 'connect-failed',
@@ -233,7 +172,7 @@ export class NativeEngine implements Engine {
     const token = this.#expect(connection);
     const reactor = this.addon.adopt(this.handle, resolveFd(fd), toNativeAdopted(resolved), token);
     if (reactor < 0) {
-      this.#connecting.delete(token);
+      this.#openings.take(token);
       this.dropRef();
       throw adoptError(reactor, fd);
     }
@@ -245,10 +184,7 @@ export class NativeEngine implements Engine {
   /** An open or a close event with the answered token follows. */
   #expect(connection: NativeConnection): number {
     this.addRef();
-    const token = this.#nextToken;
-    this.#nextToken = (this.#nextToken % (UINT32 - 2)) + 1;
-    this.#connecting.set(token, connection);
-    return token;
+    return this.#openings.add(connection);
   }
 
   keep(bytes: Uint8Array, start: number, end: number): Kept {
@@ -541,8 +477,7 @@ export class NativeEngine implements Engine {
     const address = this.#addresses.take(ring, place + 20, place + 20 + addressLength);
     let connection: NativeConnection | undefined;
     if (listenerId === 0) {
-      connection = this.#connecting.get(token);
-      this.#connecting.delete(token);
+      connection = this.#openings.take(token);
     } else {
       const listener = this.#listeners.get(listenerId) ?? this.#closedListeners.get(listenerId);
       if (listener) {
@@ -570,8 +505,7 @@ export class NativeEngine implements Engine {
       connection = rings.connections[slot];
       rings.connections[slot] = undefined;
     } else {
-      connection = this.#connecting.get(token);
-      this.#connecting.delete(token);
+      connection = this.#openings.take(token);
     }
     if (connection === undefined || connection.opening?.abandoned) return;
     if (connection.entry.isScoped && connection.entry.turn !== this.#turn) this.#touch(connection.entry);
@@ -594,9 +528,6 @@ export class NativeEngine implements Engine {
     connection.entry.handler.close?.(connection, info);
   }
 
-  /** Listeners whose socket is closed while connections they accepted are still on their way through the rings. */
-  readonly #closedListeners = new Map<number, NativeListener>();
-
   #takeListenerClosed(id: number): void {
     const listener = this.#listeners.get(id);
     if (listener === undefined) return;
@@ -615,107 +546,4 @@ export class NativeEngine implements Engine {
     }
     return entry;
   }
-}
-
-interface Created {
-  readonly handle: EngineHandle;
-  readonly driver: 'io_uring' | 'epoll';
-  readonly reason: string;
-  readonly events: { take: () => boolean };
-}
-
-/** The native engine, or the sentence why there is none. */
-export function createNativeEngine(
-  options: EngineOptions,
-): { engine: Engine; reason?: undefined } | { reason: string } {
-  const kind = options.kind ?? 'auto';
-  if (kind === 'portable') return { reason: 'the portable engine was asked for' };
-  const loaded = loadAddon();
-  if (loaded.error !== undefined) return { reason: loaded.error };
-  const addon = loaded.addon as Addon;
-  if (String(addon.layout?.()) !== String(LAYOUT)) {
-    return {
-      reason: `the native engine at ${loaded.path} is of another version: build it again (npx ringway build; in a clone, npm run build:native)`,
-    };
-  }
-  const reactors = resolveReactors(options.reactors ?? 'auto');
-  const memory = Array.from({ length: Math.max(1, reactors) }, allocateRings);
-  const events = { take: () => false };
-  const created = addon.createEngine(
-    {
-      kind,
-      reactors,
-      maxEngineBytes: resolveBytes('maxEngineBytes', options.maxEngineBytes, ENGINE_LIMITS.maxEngineBytes),
-      maxPartialBytes: resolveBytes('maxPartialBytes', options.maxPartialBytes, ENGINE_LIMITS.maxPartialBytes),
-    },
-    memory,
-    () => events.take(),
-  );
-  if (created.error !== undefined) return { reason: created.error };
-  return { engine: new NativeEngine(addon, { ...created, events }, memory, reactors) };
-}
-
-/** What of io_uring this machine has, found by trying: for `ringway doctor`. Empty where there is no addon. */
-export function describeIoUring(): ReturnType<Addon['describe']> {
-  const loaded = loadAddon();
-  return loaded.error === undefined ? (loaded.addon as Addon).describe() : [];
-}
-
-function resolveReactors(reactors: number | 'auto'): number {
-  if (reactors === 'auto') return defaultReactors();
-  if (!Number.isInteger(reactors) || reactors < 0 || reactors > MAX_REACTORS) {
-    const right = `it must be 'auto' or an integer from 0 to ${MAX_REACTORS}`;
-    throw new RingwayError('ERR_INVALID_OPTION', ['reactors', shown(reactors), right]);
-  }
-  return reactors;
-}
-
-/** As node:net's, message and all. */
-function listenError(errno: number, options: ResolvedListenOptions): Error {
-  const code = getSystemErrorName(errno);
-  const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
-  const { address } = options;
-  const named =
-    'fd' in address
-      ? {}
-      : 'path' in address
-        ? { address: address.path }
-        : { address: address.host, port: address.port };
-  const where = named.port ? ` ${named.address}:${named.port}` : named.address === undefined ? '' : ` ${named.address}`;
-  const error = new Error(`listen ${code}: ${what}${where}`);
-  return Object.assign(error, { code, errno, syscall: 'listen', ...named });
-}
-
-/** A socket that was handed over may be of either kind. */
-function boundAddress(
-  bound: { id: number; host: string; port: number; path?: string },
-  options: ResolvedListenOptions,
-) {
-  const { id, host, port, path } = bound;
-  if ('path' in options.address) return { id, path: options.address.path };
-  return path === undefined ? { id, host, port } : { id, path };
-}
-
-function adoptError(errno: number, fd: number): Error {
-  const code = getSystemErrorName(errno);
-  const what = getSystemErrorMap().get(errno)?.[1] ?? 'unknown error';
-  return Object.assign(new Error(`adopt ${code}: ${what} (fd ${fd})`), { code, errno, syscall: 'adopt' });
-}
-
-function systemError(errno: number, call: number): SystemError {
-  const syscall = SYSTEM_CALLS[call];
-  return { errorCode: getSystemErrorName(errno), errno, ...(syscall && { syscall }) };
-}
-
-/** The machine's byte order is the one that the addon wrote in: little-endian on every platform it is built for. */
-function word(bytes: Uint8Array, at: number): number {
-  return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
-}
-
-function wide(bytes: Uint8Array, at: number): number {
-  return word(bytes, at) + word(bytes, at + 4) * UINT32;
-}
-
-function signedWide(bytes: Uint8Array, at: number): number {
-  return word(bytes, at) + (word(bytes, at + 4) | 0) * UINT32;
 }

@@ -1,7 +1,7 @@
 /** Which engine runs: the one that was named, or the best that can. */
 import { RingwayError, shown } from '../errors.js';
 import type { Engine, EngineName, EngineOptions } from './engine.js';
-import { createNativeEngine } from './native-engine.js';
+import { createNativeEngine } from './create-native-engine.js';
 import { PortableEngine } from './portable-engine.js';
 
 const NAMES: readonly EngineName[] = ['io_uring', 'epoll', 'portable', 'auto'];

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { describeEngines } from '../support/engines.js';
 
-const ENGINE = new URL('../../dist/engine/native-engine.js', import.meta.url).href;
+const ENGINE = new URL('../../dist/engine/create-native-engine.js', import.meta.url).href;
 const FILES = 64;
 
 /** Takes all descriptors but `spare`, makes an engine, gives them back, and makes one that must work. */

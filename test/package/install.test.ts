@@ -1,6 +1,6 @@
 // The tarball, installed with scripts off in an empty project, on every Node that is supported: no compiler, no npm on the path.
 import { describe, expect, inject, test } from 'vitest';
-import { createNativeEngine } from '../../src/engine/native-engine.js';
+import { createNativeEngine } from '../../src/engine/create-native-engine.js';
 import { runNode, TRAFFIC, writeProgram } from './programs.js';
 
 const { project = '', missing, nodes } = inject('installed');

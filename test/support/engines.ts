@@ -1,7 +1,7 @@
 /** Each behaviour once, on every engine that runs here. */
 import { afterEach, beforeEach, describe, expect } from 'vitest';
 import type { DriverName, Engine, EngineOptions, Listener } from '../../src/engine/engine.js';
-import { createNativeEngine } from '../../src/engine/native-engine.js';
+import { createNativeEngine } from '../../src/engine/create-native-engine.js';
 import { createEngine } from '../../src/engine/select-engine.js';
 import type { CounterName } from '../../src/engine/tables.gen.js';
 import { takeWaiting, turnUntil } from './changes.js';
