@@ -75,7 +75,8 @@ export class PortableInput {
     let at = 0;
     if (this.#partial.length > 0) at = this.#completePartial(chunk);
     if (at < chunk.length && connection.state === 'open') {
-      at = this.#deliver(chunk, at, chunk.length);
+      // The frame that was completed may have ended with a hold.
+      if (!this.#held) at = this.#deliver(chunk, at, chunk.length);
       if (at < chunk.length && connection.state === 'open') {
         if (this.#held) this.#hold(chunk, at);
         else this.#beginPartial(chunk, at);

@@ -59,6 +59,21 @@ describeEngines(
       expect(texts(handler)).toEqual(['HELLO', 'world', 'more']);
     });
 
+    test('nor behind a frame whose end came together with what follows it', async () => {
+      const handler = new Recorder();
+      const { peer, connection } = await open(handler, { framing: { ...lengthFraming, hold: true } });
+      const wide = Buffer.concat([lengthPrefixed('HELLO'), lengthPrefixed('world')]);
+      await peer.written(wide.subarray(0, 6));
+      await turnUntil(() => connection.bytesReceived === 6);
+      await peer.written(wide.subarray(6));
+      await handler.frameAt(0);
+      await turnUntil(() => connection.bytesReceived === wide.length);
+      expect(texts(handler)).toEqual(['HELLO']);
+      connection.setFraming(lengthFraming);
+      await handler.frameAt(1);
+      expect(texts(handler)).toEqual(['HELLO', 'world']);
+    });
+
     test('the same framing may go on, frame by frame', async () => {
       const handler = new Recorder({ frame: (connection) => connection.setFraming(greeting) });
       const { peer } = await open(handler);
