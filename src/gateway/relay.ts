@@ -19,10 +19,7 @@ import { Sentence } from './sentence.js';
 import { StreamGrants } from './stream-grants.js';
 import { AttemptEnd, Mark, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
 import { Outcome, Tracker } from './tracker.js';
-
-interface Waiting {
-  push(slot: number): void;
-}
+import { type WaitingList, WaitingTasks } from './waiting-tasks.js';
 
 interface Route {
   readonly pool: Pool;
@@ -48,8 +45,6 @@ export interface RelayOptions {
 
 /** Keys of clients without an affinity key, beside the 32 bits of hashes. */
 const CLIENT_KEYS = 2 ** 32;
-/** Owners stopped by a full queue read on below this share of it. */
-const RESUME_SHARE = 0.9;
 
 export class Relay implements LinkEvents {
   readonly table: TaskTable;
@@ -71,17 +66,14 @@ export class Relay implements LinkEvents {
   draining = false;
   /** Told of each ended link, for counting. */
   onLinkClosed: (link: BackendConnection, info: CloseInfo) => void = () => {};
-  queued = 0;
-  queuedBytes = 0;
 
   readonly #engine: Engine;
   readonly #log: Log;
-  readonly #maxQueued: number;
+  readonly #waiting: WaitingTasks;
   readonly #wheel: DeadlineWheel;
   readonly #routes: (Route | undefined)[] = [];
   /** Those of the routes, each once. */
   readonly #pools: Pool[] = [];
-  readonly #stopped = new Set<TaskOwner>();
   #pumping = false;
   /** A task ended meanwhile, and may have made way for one of a queue that was looked at already. */
   #pumpAgain = false;
@@ -90,12 +82,12 @@ export class Relay implements LinkEvents {
   constructor(options: RelayOptions) {
     this.#engine = options.engine;
     this.#log = options.log;
-    this.#maxQueued = options.maxQueuedTotal;
     this.table = new TaskTable(
       (capacity) => this.#wheel.grow(capacity),
       (bytes) => this.#engine.reuse(bytes),
     );
     this.tracker = new Tracker(this.table);
+    this.#waiting = new WaitingTasks(this.table, options.maxQueuedTotal);
     this.grants = new StreamGrants(this.table);
     this.inFlight = new InFlightIndex(this.table, options.random() * 2 ** 32);
     this.#wheel = new DeadlineWheel(this.table.capacity, limits.tickMs);
@@ -106,6 +98,14 @@ export class Relay implements LinkEvents {
   /** Deadlines armed: one for each open task. */
   get deadlines(): number {
     return this.#wheel.size;
+  }
+
+  get queued(): number {
+    return this.#waiting.count;
+  }
+
+  get queuedBytes(): number {
+    return this.#waiting.bytes;
   }
 
   setRoute(route: number, pool: Pool, orderBy: RouteConfig['orderBy']): void {
@@ -191,7 +191,7 @@ export class Relay implements LinkEvents {
     }
     this.inFlight.forget(owner.place);
     table.forgetOwner(owner);
-    this.#stopped.delete(owner);
+    this.#waiting.forget(owner);
     this.#pumpAll();
   }
 
@@ -339,8 +339,8 @@ export class Relay implements LinkEvents {
     const repeatable = unsent || table.has(slot, Flag.idempotent);
     if (repeatable && this.#mayRetry(slot, pool, now)) {
       if (this.#sendKept(slot, pool, link.backend.index, now)) return;
-      if (this.#hasRoom(table.ownerOf(slot), this.#length(slot))) {
-        this.#wait(slot, pool.queueFor(this.#length(slot)).front);
+      if (this.#waiting.hasRoom(table.ownerOf(slot), table.keptLength(slot))) {
+        this.#waiting.add(slot, pool.queueFor(table.keptLength(slot)).front);
         return;
       }
     }
@@ -451,65 +451,28 @@ export class Relay implements LinkEvents {
   /** Answers of this turn may have made room that `batchEnd` has not filled yet. False: the task is over. */
   #makeRoom(slot: number, length: number): boolean {
     const { table } = this;
-    if (this.#hasRoom(table.ownerOf(slot), length)) return true;
+    if (this.#waiting.hasRoom(table.ownerOf(slot), length)) return true;
     this.#pumpAll();
     // An earlier request of this client failed in that, and the client was closed for it: all its tasks are over.
     return table.words[slot + Word.state] === TaskState.received;
   }
 
-  #enqueue(slot: number, queue: Waiting, bytes: Uint8Array, start: number, end: number): void {
+  #enqueue(slot: number, queue: WaitingList, bytes: Uint8Array, start: number, end: number): void {
     const owner = this.table.ownerOf(slot)!;
-    if (!this.#hasRoom(owner, end - start)) {
+    if (!this.#waiting.hasRoom(owner, end - start)) {
       if (owner.refusesWhenFull) {
         this.#refuse(slot, Status.RESOURCE_EXHAUSTED, Sentence.queueFull);
         return;
       }
-      // What was read already still finds its place; nothing more is read.
-      this.#stopped.add(owner);
-      owner.queueFull();
+      this.#waiting.stop(owner);
     }
     this.#keep(slot, bytes, start, end);
-    this.#wait(slot, queue);
+    this.#waiting.add(slot, queue);
     if (owner.queuedTasks >= owner.maxQueuedTasks) owner.queueFull();
   }
 
-  #hasRoom(owner: TaskOwner | undefined, length: number): boolean {
-    if (owner !== undefined && owner.queuedTasks >= owner.maxQueuedTasks) return false;
-    if (this.table.kept.bytes >= limits.maxKeptBytes) return false;
-    return this.queued < this.#maxQueued && this.queuedBytes + length <= limits.maxQueuedBytes;
-  }
-
-  #wait(slot: number, queue: Waiting): void {
-    const { table } = this;
-    table.words[slot + Word.state] = TaskState.queued;
-    queue.push(slot);
-    this.queued++;
-    this.queuedBytes += this.#length(slot);
-    const owner = table.ownerOf(slot);
-    if (owner !== undefined) owner.queuedTasks++;
-  }
-
-  #unwait(slot: number): void {
-    const { table } = this;
-    table.queue[slot >> SLOT_SHIFT]?.remove(slot);
-    this.queued--;
-    this.queuedBytes -= this.#length(slot);
-    const owner = table.ownerOf(slot);
-    if (owner !== undefined) {
-      owner.queuedTasks--;
-      // Who was stopped by the queue of all waits for room in that one.
-      if (this.#stopped.size === 0 || !this.#stopped.has(owner)) owner.queueRoom();
-    }
-    this.#resumeStopped();
-  }
-
-  /** Of the payload kept. */
-  #length(slot: number): number {
-    return this.table.words[slot + Word.keptEnd] - this.table.words[slot + Word.keptStart];
-  }
-
   #pumpAll(): void {
-    if (this.queued === 0 || this.#closed) return;
+    if (this.#waiting.count === 0 || this.#closed) return;
     if (this.#pumping) {
       this.#pumpAgain = true;
       return;
@@ -532,15 +495,8 @@ export class Relay implements LinkEvents {
     while (queue.size > 0) {
       const slot = queue.head;
       if (!this.#sendKept(slot, pool, -1, now)) return;
-      if (table.queue[slot >> SLOT_SHIFT] === queue) this.#unwait(slot);
+      if (table.queue[slot >> SLOT_SHIFT] === queue) this.#waiting.remove(slot);
     }
-  }
-
-  #resumeStopped(): void {
-    if (this.#stopped.size === 0 || this.queued > this.#maxQueued * RESUME_SHARE) return;
-    const owners = [...this.#stopped];
-    this.#stopped.clear();
-    for (const owner of owners) owner.queueRoom();
   }
 
   // Ending.
@@ -590,7 +546,7 @@ export class Relay implements LinkEvents {
     this.#settle(slot, outcome, status, this.#engine.now());
     if (mute) this.release(slot);
     else owner.fail(slot, status, flags, why);
-    if (this.queued > 0) this.#pumpAll();
+    if (this.#waiting.count > 0) this.#pumpAll();
   }
 
   /** From the queue or the link it is in. */
@@ -598,7 +554,7 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const state = table.words[slot + Word.state];
     if (state === TaskState.queued) {
-      this.#unwait(slot);
+      this.#waiting.remove(slot);
       return;
     }
     const carrier = table.carrierOf(slot);
@@ -619,7 +575,7 @@ export class Relay implements LinkEvents {
   #nextInOrder(slot: number): void {
     const next = this.table.order[slot >> SLOT_SHIFT]!.leave(slot);
     if (next === -1) return;
-    this.#routes[this.table.words[next + Word.route]]!.pool.queueFor(this.#length(next)).push(next);
+    this.#routes[this.table.words[next + Word.route]]!.pool.queueFor(this.table.keptLength(next)).push(next);
   }
 
   #forget(slot: number): void {

@@ -323,6 +323,11 @@ export class TaskTable {
     return this.kept.at(this.words[slot + Word.kept]);
   }
 
+  /** How many of them are its part. */
+  keptLength(slot: number): number {
+    return this.words[slot + Word.keptEnd] - this.words[slot + Word.keptStart];
+  }
+
   drop(slot: number): void {
     this.kept.drop(this.words[slot + Word.kept]);
     this.words[slot + Word.kept] = NO_PLACE;
