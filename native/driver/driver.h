@@ -41,8 +41,8 @@ struct DriverOptions {
   // keeps the buffers of a turn from falling into the same few sets (io_uring, echo 500 x 16 and 50 x 1 of 16 KB: 5 %
   // less CPU).
   uint32_t receive_buffer_bytes = 273 * 64;
-  // Receives in flight at once that can hold data (io_uring's provided buffers; power of two). Once used they stay, 18 MB
-  // of them; four times as many spare a crowd of 9,000 half of the receives that it starts again, but keep 71 MB.
+  // Receives in flight at once that can hold data (io_uring's provided buffers; power of two). Once used they stay, 18
+  // MB of them; four times as many spare a crowd of 9,000 half of the receives that it starts again, but keep 71 MB.
   uint32_t receive_buffers = 1024;
   // Somebody else's loop polls PollFd(); Wait is never called.
   bool external_loop = false;
