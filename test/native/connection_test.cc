@@ -731,17 +731,19 @@ TEST_CASE(
     CHECK(bed.js.Progress(connection) == expected.size());
 
     // To a peer that is gone; and before a close in the same turn.
-    JsConnection& closing = bed.Open(&peer, bed.Options());
+    std::unique_ptr<Peer> reader;
+    JsConnection& closing = bed.Open(&reader, bed.Options());
     const std::string last = RandomBytes(random(), 16'000);
     bed.js.Send(closing, last);
     bed.js.Close(closing);
     bed.js.Publish();
     bed.reactor->RunCommands();
     bed.js.ScribbleCommands();
-    REQUIRE(bed.Until([&] { return peer->finished; }));
-    CHECK(peer->received == last);
-    JsConnection& broken = bed.Open(&peer, bed.Options());
-    peer->Reset();
+    REQUIRE(bed.Until([&] { return reader->finished; }));
+    CHECK(reader->received == last);
+    std::unique_ptr<Peer> gone;
+    JsConnection& broken = bed.Open(&gone, bed.Options());
+    gone->Reset();
     bed.js.Send(broken, last);
     bed.js.Publish();
     bed.reactor->RunCommands();
