@@ -187,11 +187,13 @@ describeEngines(
     test('counts sends of which the kernel takes only a part', async () => {
       const { peer, connection } = await open({}, new Recorder(), { paused: true });
       for (let i = 0; i < 24; i++) connection.send(MEGABYTE);
-      // io_uring goes on with a send by itself, until all of it was taken.
+      // io_uring goes on with a send by itself, until all of it was taken; but for one that is made at once, in Node's loop.
       if (driver !== 'io_uring') await turnUntil(() => fixture.engine.counters().short_sends > 0);
       peer.socket.resume();
       await peer.bytes(24 * MEGABYTE.length);
-      if (driver === 'io_uring') expect(fixture.engine.counters().short_sends).toBe(0);
+      if (driver === 'io_uring' && fixture.engine.reactors > 0) {
+        expect(fixture.engine.counters().short_sends).toBe(0);
+      }
     });
 
     test('counts sends and bytes', async () => {
