@@ -38,7 +38,7 @@ class ProvidedBlocks {
   // As ProvidedBuffers does: only part of the blocks circulates, more join while that part runs short; fewer of those
   // that are filled.
   void Publish(bool starved);
-  // With the kernel, or handed out.
+  // With the kernel, handed out, or waiting for memory.
   uint32_t circulating() const { return circulating_; }
 
  private:
