@@ -67,6 +67,9 @@ class Connection final : public OperationOwner {
   int Prepare(int family);
   void OnConnected(int result);
   void OnReceived(Completion& completion);
+  void TakeBytes(Completion& completion);
+  void AfterReceived();
+  void ReceiveAtOnce();
   void OnBytes(std::span<const uint8_t> bytes, const Completion& completion);
   void OnPeerFin();
 
@@ -131,6 +134,7 @@ class Connection final : public OperationOwner {
   bool receive_armed_ : 1 = false;     // a receive is with the driver
   bool receive_stopping_ : 1 = false;  // …and was asked to end
   bool starved_ : 1 = false;           // …or ended for want of a buffer: RestartReceive comes
+  uint8_t unfed_ : 2 = 0;             // how often it was started again since, up to kMostUnfed, and brought nothing
   bool send_pending_ : 1 = false;      // a send is with the driver
   bool connect_pending_ : 1 = false;   // a connect is with the driver
   bool paused_ : 1 = false;            // JavaScript asked not to read

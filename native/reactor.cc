@@ -115,6 +115,8 @@ void Reactor::FinishSends() {
   RunCommands();
 }
 
+bool Reactor::MayTakeChunks() const { return chunk_bytes_ < kChunkBytesPerTick; }
+
 bool Reactor::HasWork() {
   return driver_->HasReady() || !commands_.Empty() || !dirty_.IsEmpty() || HasStarved() ||
          has_mail_.load(std::memory_order_seq_cst) || events_.CanFlushOverflow() ||

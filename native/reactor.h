@@ -66,6 +66,8 @@ class Reactor {
   bool IsCutShort() const { return cut_short_; }
   // A connection handed over a chunk in memory of its own.
   void CountChunk(size_t bytes) { chunk_bytes_ += bytes; }
+  // Not yet as many as JavaScript gets at once.
+  bool MayTakeChunks() const;
   // True exactly when a Tick would find something to do without the kernel's word.
   bool HasWork();
   // Ticks until Stop was asked for and everything is closed.

@@ -70,13 +70,20 @@ class Driver {
   // Ends a Receive that is armed. Its last completion (!more) follows, with -ECANCELED or data; data that already
   // arrived is not lost. A no-op where none is armed.
   virtual void StopReceive(UserData data, int fd) = 0;
-  // The bytes of a kReceive completion with has_data, taken exactly once per completion, in order. Valid until the next
+  // The bytes of a kReceive completion with has_data, taken once per completion, in order. Valid until the next
   // call of Take or EndDispatch. An empty span, with completion.result set to -EAGAIN, means that there was nothing
-  // after all. EOF and errors never show here: they come as the receive's last completion, without data.
+  // after all. EOF and errors never show here: they come as the receive's last completion, without data. has_data is
+  // then true again where the bytes filled a block: Take may be called once more at once, and need not.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
   // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
   // where they lie in memory that the driver uses again.
   virtual Block* Detach(const Completion& /*completion*/) { return nullptr; }
+  // What the socket holds, past the buffers, for whoever found them empty twice running; no receive may be armed. As
+  // after Take: an empty span with completion.result = -EAGAIN, another negative errno, or 0 at the end of the stream.
+  virtual std::span<const uint8_t> ReceiveAtOnce(int /*fd*/, bool /*in_blocks*/, Completion& completion) {
+    completion.result = -EAGAIN;
+    return {};
+  }
   // At most one Send per file descriptor may be pending. Answers the bytes taken (may be short), a negative errno, or
   // kSendPending, after which exactly one completion follows. iov is copied; the bytes it points to are not. Of a send
   // that failed after some bytes had left only these bytes are told.

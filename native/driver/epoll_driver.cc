@@ -344,6 +344,7 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   } while (received < 0 && errno == EINTR);
   if (received > 0) {
     completion.result = static_cast<int32_t>(received);
+    completion.has_data = taken_into_block_ && received == kReceiveBufferBytes;
     return {buffer, static_cast<size_t>(received)};
   }
   // The end comes as a completion of its own, as it does from io_uring.

@@ -25,6 +25,8 @@ constexpr int kMaxTaskWorkRounds = 16;
 // What one connection may receive before others get their turn. From 6.17 on a multishot receive's length is the most
 // it takes per invocation; earlier kernels take it as a limit per buffer, which no buffer reaches.
 constexpr uint32_t kReceiveTurnBytes = 65536;
+// Of a completion's buffers: the one of ReceiveAtOnce. The kernel's ids have 16 bits.
+constexpr uint32_t kSpare = UINT32_MAX;
 // Of receives in blocks: as many as the completions of one batch.
 constexpr uint32_t kBlocks = 256;
 
@@ -338,7 +340,22 @@ std::span<const uint8_t> UringDriver::Take(Completion& completion) {
   return {bytes, static_cast<size_t>(completion.result)};
 }
 
+std::span<const uint8_t> UringDriver::ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) {
+  completion.result = -EAGAIN;
+  completion.buffer = kSpare;
+  if (spare_ == nullptr) spare_ = landing().Make();
+  if (spare_ == nullptr) return {};
+  const size_t most = in_blocks ? kBlockBytes : std::min(kBlockBytes, options_.receive_buffer_bytes);
+  ssize_t received;
+  do {
+    received = ::recv(fd, spare_->data(), most, MSG_DONTWAIT);
+  } while (received < 0 && errno == EINTR);
+  completion.result = received < 0 ? -errno : static_cast<int32_t>(received);
+  return {spare_->data(), static_cast<size_t>(std::max<ssize_t>(received, 0))};
+}
+
 Block* UringDriver::Detach(const Completion& completion) {
+  if (completion.buffer == kSpare) return std::exchange(spare_, nullptr);
   return (completion.buffer & ProvidedBlocks::kIdBit) != 0 ? blocks_.Detach(completion.buffer) : nullptr;
 }
 

@@ -23,6 +23,9 @@ class UringDriver final : public Driver {
   UringDriver(const DriverOptions& options, UringMode mode);
   explicit UringDriver(const DriverOptions& options)
       : UringDriver(options, options.external_loop ? UringMode::kPolledRing : UringMode::kOwnThread) {}
+  ~UringDriver() override {
+    if (spare_ != nullptr) spare_->Unref();
+  }
 
   const char* Name() const override { return "io_uring"; }
   int Start() override;
@@ -33,6 +36,7 @@ class UringDriver final : public Driver {
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
   Block* Detach(const Completion& completion) override;
+  std::span<const uint8_t> ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
@@ -81,6 +85,7 @@ class UringDriver final : public Driver {
   UringRing ring_;
   size_t in_flight_ = 0;
   MessageArena arena_;
+  Block* spare_ = nullptr;  // of ReceiveAtOnce
   // Submissions the kernel had no room or memory for; empty but for emergencies. They keep their order.
   std::vector<io_uring_sqe> spilled_;
   // Buffers of completions handed out and not yet returned.

@@ -787,6 +787,36 @@ TEST_CASE("A crowd that finds too few buffers starts about as many receives agai
   });
 }
 
+// As others leave it that stream and fill every buffer before its turn: on a kernel, more of them than there are
+// blocks.
+TEST_CASE("Who never finds a buffer is heard, and so are its end and its reset") {
+  const std::vector<DriverKind> kinds{{"mean, without buffers", [] {
+                                         return std::make_unique<MeanDriver>(MeanDriverOptions{
+                                             .seed = 1, .false_data_percent = 0, .no_buffer_percent = 100});
+                                       }}};
+  OnEach(kinds, [](ReactorBed& bed) {
+    for (const bool raw : {false, true}) {
+      auto options = bed.Options();
+      if (raw) options->framing.format = FramingFormat::kRaw;
+      std::unique_ptr<Peer> peer;
+      JsConnection& connection = bed.Open(&peer, options);
+      const std::string sent = raw ? RandomBytes(1, 20'000) : Framed(RandomBytes(1, 20'000));
+      peer->Send(sent);
+      peer->Finish();
+      REQUIRE(bed.Until([&] { return connection.ends == 1; }));
+      std::string received;
+      for (const auto& frame : connection.frames) received += frame;
+      CHECK(received == (raw ? sent : sent.substr(sent.size() - 20'000)));
+
+      std::unique_ptr<Peer> gone;
+      JsConnection& broken = bed.Open(&gone, options);
+      gone->Reset();
+      REQUIRE(bed.Until([&] { return broken.closed; }));
+      CHECK(broken.reason() == CloseReason::kPeerReset);
+    }
+  });
+}
+
 TEST_CASE("What is not accounted counts for nobody") {
   OnEachDriver([](ReactorBed& bed) {
     bed.accounts.max_buffered_bytes = 100'000;

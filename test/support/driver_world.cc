@@ -286,9 +286,8 @@ size_t DriverLoop::Drain() {
   }
 }
 
-void DriverLoop::Handle(Completion& completion) {
-  Slot& slot = At(completion.data);
-  if (completion.has_data) {
+void DriverLoop::TakeBytes(Slot& slot, Completion& completion) {
+  do {
     const std::span<const uint8_t> bytes = driver_.Take(completion);
     slot.received.append(bytes.begin(), bytes.end());
     CHECK_EQ(bytes.empty() ? -EAGAIN : static_cast<int>(bytes.size()), completion.result);
@@ -300,7 +299,15 @@ void DriverLoop::Handle(Completion& completion) {
         slot.blocks.emplace_back(block, bytes.size());
       }
     }
-  }
+    if (completion.has_data) ++slot.filled;
+    // What more there is may also be left, and is then announced again.
+  } while (completion.has_data && slot.filled % 3 != 0);
+  completion.has_data = false;
+}
+
+void DriverLoop::Handle(Completion& completion) {
+  Slot& slot = At(completion.data);
+  if (completion.has_data) TakeBytes(slot, completion);
   switch (completion.data.op) {
     case Op::kAccept:
       if (completion.result >= 0) slot.accepted.push_back(completion.result);

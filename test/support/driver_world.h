@@ -69,6 +69,7 @@ class DriverLoop {
     int watched = 0;
     size_t starved = 0;  // ENOBUFS
     size_t data_completions = 0;
+    size_t filled = 0;                              // blocks, after which Take may be called once more
     std::vector<std::pair<Block*, size_t>> blocks;  // detached: whoever looks at them gives them back
   };
 
@@ -104,6 +105,7 @@ class DriverLoop {
 
   size_t Drain();
   void Handle(Completion& completion);
+  void TakeBytes(Slot& slot, Completion& completion);
   void StartAgain();
 
   DriverWorld& world_;

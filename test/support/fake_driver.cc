@@ -53,6 +53,7 @@ int FakeDriver::Start() {
 }
 
 FakeDriver::~FakeDriver() {
+  if (at_once_ != nullptr) at_once_->Unref();
   for (Block* block : blocks_) {
     if (block != nullptr) block->Unref();
   }
@@ -463,7 +464,29 @@ std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
   return {};
 }
 
+std::span<const uint8_t> FakeDriver::ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) {
+  for (const Operation& operation : operations_) {
+    if (operation.fd == fd && operation.data.op == Op::kReceive) Fail("a receive at once beside one that is armed");
+  }
+  End& end = At(fd);
+  completion.buffer = kNoBuffer;
+  taken_ = kNoBuffer;
+  if (Block* last = std::exchange(at_once_, Block::Make(kBlockBytes))) {
+    std::fill_n(last->data(), kBlockBytes, kPoison);
+    last->Unref();
+  }
+  completion.result = end.reset ? -ECONNRESET : end.inbox.empty() ? (end.finished ? 0 : -EAGAIN) : 1;
+  if (completion.result < 1) return {};
+  const size_t room = in_blocks ? kBlockBytes : options_.driver.receive_buffer_bytes;
+  const size_t count = Some(std::min(end.inbox.size(), room));
+  std::copy_n(end.inbox.begin(), count, at_once_->data());
+  end.inbox.erase(end.inbox.begin(), end.inbox.begin() + static_cast<ptrdiff_t>(count));
+  completion.result = static_cast<int32_t>(count);
+  return {at_once_->data(), count};
+}
+
 Block* FakeDriver::Detach(const Completion& completion) {
+  if (completion.buffer == kNoBuffer) return std::exchange(at_once_, nullptr);
   if (completion.has_data || completion.buffer != taken_)
     Fail("a block was detached whose bytes were not the last ones taken");
   return IsBlock(completion.buffer) ? std::exchange(blocks_[completion.buffer - buffers_.size()], nullptr) : nullptr;

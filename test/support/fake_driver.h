@@ -89,6 +89,7 @@ class FakeDriver final : public Driver {
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
   Block* Detach(const Completion& completion) override;
+  std::span<const uint8_t> ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
   void Cancel(UserData data, int fd) override;
@@ -170,6 +171,7 @@ class FakeDriver final : public Driver {
   std::vector<Block*> blocks_;  // nullptr: not in use, or detached
   std::vector<uint32_t> free_buffers_;
   std::vector<uint32_t> free_blocks_;
+  Block* at_once_ = nullptr;  // of the last ReceiveAtOnce
   std::vector<uint32_t> handed_out_;
   uint32_t taken_ = kNoBuffer;
 };

@@ -37,7 +37,16 @@ int MeanDriver::Start() {
   }
   filled_.resize(buffers_.size());
   late_buffer_.resize(options_.driver.receive_buffer_bytes);
+  at_once_.resize(options_.driver.receive_buffer_bytes);
   return 0;
+}
+
+std::span<const uint8_t> MeanDriver::ReceiveAtOnce(int fd, bool, Completion& completion) {
+  if (IsBusy(fd, false)) Fail("a receive at once beside one that is armed");
+  std::fill(at_once_.begin(), at_once_.end(), kPoison);
+  const ssize_t received = ::recv(fd, at_once_.data(), Some(at_once_.size()), MSG_DONTWAIT);
+  completion.result = received < 0 ? -errno : static_cast<int32_t>(received);
+  return {at_once_.data(), static_cast<size_t>(std::max<ssize_t>(received, 0))};
 }
 
 bool MeanDriver::IsBusy(int fd, bool output) const {
@@ -118,7 +127,7 @@ void MeanDriver::ProgressReceive(size_t index) {
     operation.announced = true;
     return Post(index, {.data = {}, .more = true, .has_data = true, .buffer = kNoBuffer});
   }
-  if (free_buffers_.empty()) return Finish(index, -ENOBUFS);
+  if (free_buffers_.empty() || Chance(options_.no_buffer_percent)) return Finish(index, -ENOBUFS);
   const uint32_t buffer = free_buffers_.back();
   const ssize_t received = ::recv(operation.fd, buffers_[buffer].data(), Some(buffers_[buffer].size()), MSG_DONTWAIT);
   if (received <= 0) return errno == EAGAIN && received < 0 ? void() : Finish(index, received < 0 ? -errno : 0);

@@ -22,6 +22,7 @@ struct MeanDriverOptions {
   uint32_t lost_more_percent = 10;   // a multishot ends with a completion that is otherwise fine
   uint32_t false_data_percent = 20;  // announced bytes are not there, or are received only when they are taken
   uint32_t pending_percent = 50;     // a send that could be answered at once is not
+  uint32_t no_buffer_percent = 0;    // a receive finds no buffer, though there are some
 };
 
 class MeanDriver : public Driver {
@@ -35,6 +36,7 @@ class MeanDriver : public Driver {
   void Receive(UserData data, int fd) override { Begin({.data = data, .fd = fd}); }
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
+  std::span<const uint8_t> ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override { Begin({.data = data, .fd = fd}); }
   void Cancel(UserData data, int fd) override;
@@ -89,6 +91,7 @@ class MeanDriver : public Driver {
   std::vector<uint32_t> free_buffers_;
   std::vector<uint32_t> handed_out_;
   std::vector<uint8_t> late_buffer_;
+  std::vector<uint8_t> at_once_;
 };
 
 }  // namespace ringway::test
