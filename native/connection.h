@@ -134,7 +134,6 @@ class Connection final : public OperationOwner {
   bool receive_armed_ : 1 = false;     // a receive is with the driver
   bool receive_stopping_ : 1 = false;  // …and was asked to end
   bool starved_ : 1 = false;           // …or ended for want of a buffer: RestartReceive comes
-  uint8_t unfed_ : 2 = 0;             // how often it was started again since, up to kMostUnfed, and brought nothing
   bool send_pending_ : 1 = false;      // a send is with the driver
   bool connect_pending_ : 1 = false;   // a connect is with the driver
   bool paused_ : 1 = false;            // JavaScript asked not to read
@@ -151,6 +150,7 @@ class Connection final : public OperationOwner {
   bool paused_before_ : 1 = false;  // …detaching, or JavaScript asked for it meanwhile
   bool detaching_ : 1 = false;      // the descriptor is given back when nothing is in flight and nothing waits
   bool destroyed_ : 1 = false;      // what is queued gets one last try when nothing is in flight any more
+  uint8_t unfed_ : 2 = 0;           // receives in a row that found no buffer, up to kMostUnfed
   SystemCall call_ = SystemCall::kNone;
 
   uint32_t token_;
