@@ -1,8 +1,9 @@
 /**
  * What a socket costs: the same echo server, `socket.on('data', (chunk) => socket.write(chunk))`, on `node:net` and on
- * `ringway/net`. CPU-µs per message of the server's process, medians of interleaved rounds; and its memory per idle connection.
+ * `ringway/net`. CPU-µs per message of the server's process, medians of interleaved rounds; its memory per idle connection;
+ * and how long a lone small message takes beside connections that stream.
  *
- *     node dist-tools/bench/net.js [--rounds N] [--seconds N] [--shape CxDxB,…] [--no-stream] [--no-idle] [--engines A,B]
+ *     node dist-tools/bench/net.js [--rounds N] [--seconds N] [--shape CxDxB,…] [--no-stream] [--no-idle] [--no-beside] [--engines A,B]
  *
  * A shape is connections × in flight × bytes: `500x1x64`. The load is `ringway-load`, which checks every byte.
  */
@@ -23,6 +24,8 @@ const EARLIER_CONNECTIONS = 200;
 const IDLE_ROUNDS = 3;
 /** V8's young generation grows by up to 48 MB while connections are opened, more than all of them take: here it stays at 3 MB. */
 const IDLE_ARGV = ['--max-semi-space-size=1'];
+/** Who streams beside the lone connection. */
+const BESIDE = { connections: 40, depth: 16, bytes: 65_536 };
 const MUST: Record<string, number> = { '500x1x64': 0.85 };
 const MUST_OTHERWISE = 1.05;
 const MUST_IDLE = 1;
@@ -81,17 +84,31 @@ async function ask({ child }: Server): Promise<{ cpuUs: number }> {
 /** What `ringway-load` prints. */
 interface Loaded {
   readonly messages: number;
+  readonly latency_us: { readonly p50: number };
   readonly cpu: readonly { readonly cpuUs: number }[];
 }
 
-async function loadShape(server: Server, shape: string, seconds: number): Promise<number> {
+async function load(server: Server, shape: string, seconds: number, warmupSeconds = 0.3): Promise<Loaded> {
   const [connections, depth, size] = shape.split('x');
   const { stdout } = await promisify(execFile)(join(root, 'build-native/bin/ringway-load'), [
     ...['--port', String(server.port), '--connections', connections, '--depth', depth, '--size', size],
-    ...['--seconds', String(seconds), '--warmup-seconds', '0.3', '--pid', String(server.child.pid)],
+    ...['--seconds', String(seconds), '--warmup-seconds', String(warmupSeconds), '--pid', String(server.child.pid)],
   ]);
-  const { cpu, messages } = JSON.parse(stdout) as Loaded;
+  return JSON.parse(stdout) as Loaded;
+}
+
+async function loadShape(server: Server, shape: string, seconds: number): Promise<number> {
+  const { cpu, messages } = await load(server, shape, seconds);
   return cpu[0].cpuUs / messages;
+}
+
+/** Median µs of one small message at a time, while others stream; they begin earlier and end later. */
+async function loadBeside(server: Server, seconds: number): Promise<number> {
+  const { connections, depth, bytes } = BESIDE;
+  const streams = load(server, `${connections}x${depth}x${bytes}`, seconds + 1);
+  const lone = await load(server, '1x1x64', seconds, 0.8);
+  await streams;
+  return lone.latency_us.p50;
 }
 
 /** One connection, so many bytes there and back. CPU-µs per MB. */
@@ -163,7 +180,7 @@ function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
-function row(name: string, costs: ReadonlyMap<Kind, number[]>, must: number, decimals = 2): string {
+function row(name: string, costs: ReadonlyMap<Kind, number[]>, must = Infinity, decimals = 2): string {
   const node = median(costs.get('node') ?? []);
   const cells = [...costs].map(([kind, values]) => {
     const ratio = median(values) / node;
@@ -173,7 +190,7 @@ function row(name: string, costs: ReadonlyMap<Kind, number[]>, must: number, dec
     });
     return `${kind} ${middle} (${least}–${most})${verdict}`;
   });
-  return `${name.padEnd(14)} must ${must}  ${cells.join('  ')}`;
+  return `${name.padEnd(14)} ${must === Infinity ? 'shown    ' : `must ${must}`}  ${cells.join('  ')}`;
 }
 
 async function measure(shapes: readonly string[], kinds: readonly Kind[], rounds: number, seconds: number) {
@@ -190,6 +207,13 @@ async function measure(shapes: readonly string[], kinds: readonly Kind[], rounds
       }
     }
     console.log(row(name, costs, MUST[name] ?? MUST_OTHERWISE));
+  }
+  if (values.beside) {
+    const waits = new Map<Kind, number[]>(kinds.map((kind) => [kind, []]));
+    for (let round = 0; round < rounds; round++) {
+      for (const server of servers) waits.get(server.kind)?.push(await loadBeside(server, seconds));
+    }
+    console.log(row('beside, µs', waits, undefined, 0));
   }
   for (const { child } of servers) child.disconnect();
 }
@@ -219,6 +243,7 @@ const { values } = parseArgs({
     serve: { type: 'string' },
     stream: { type: 'boolean', default: true },
     idle: { type: 'boolean', default: true },
+    beside: { type: 'boolean', default: true },
     shape: { type: 'string' },
     engines: { type: 'string', default: 'io_uring,epoll' },
     rounds: { type: 'string', default: '5' },
