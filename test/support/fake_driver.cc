@@ -292,7 +292,9 @@ bool FakeDriver::ProgressReceive(size_t index) {
     Finish(index, end.reset ? -ECONNRESET : 0);
     return true;
   }
-  const uint32_t buffer = TakeFree(operation.in_blocks);
+  // Drawn only where asked for: seeds and corpora keep their meaning.
+  const bool denied = options_.no_buffer_percent > 0 && Chance(options_.no_buffer_percent);
+  const uint32_t buffer = denied ? kNoBuffer : TakeFree(operation.in_blocks);
   if (buffer == kNoBuffer) {
     Finish(index, -ENOBUFS);
     return true;

@@ -32,6 +32,7 @@ struct FakeDriverOptions {
   uint32_t false_data_percent = 10;
   uint32_t pending_percent = 50;    // a send that could be answered at once is not
   uint32_t no_blocks_percent = 20;  // a receive that asks for blocks comes as any other
+  uint32_t no_buffer_percent = 0;   // a receive finds no buffer, though there are some
   // An operation that could go on fails instead: no memory, no descriptors, a reset, a time-out.
   uint32_t trouble_percent = 0;
   // Completions that wait to be reaped; beyond it multishots end, as with io_uring's queue. 0: no limit.
