@@ -111,6 +111,7 @@ export const LIMITS = {
     why: 'partial responses of one task put together for plain or lines: one frame',
   },
   tickMs: { value: 10, unit: 'ms', why: 'granularity of deadlines, pings and reconnects' },
+  idleTickMs: { value: 250, unit: 'ms', why: 'the same while there is no task: a deadline cannot be missed then' },
   drainGraceMs: { value: 30_000, unit: 'ms', why: 'what it cuts is answered UNAVAILABLE; Kubernetes waits as long' },
   crossingMs: {
     value: 100,

@@ -4,7 +4,6 @@
  */
 import { lookup } from 'node:dns/promises';
 import type { BoundAddress, CloseInfo, Engine, Listener } from '../engine/engine.js';
-import { limits } from '../limits.js';
 import type { BackendConnection } from './backend-connection.js';
 import { Drain, type GatewayDrainReport } from './drain.js';
 import { ClientListener } from './listener.js';
@@ -14,6 +13,7 @@ import { RefusalLog } from './refusal-log.js';
 import { Relay } from './relay.js';
 import { type GatewayReport, makeReport } from './report.js';
 import type { ClientCounters, Session } from './session.js';
+import { Ticker } from './ticker.js';
 
 /** What a gateway is given to run on. */
 export interface GatewayDeps {
@@ -80,7 +80,7 @@ class RunningGateway implements Gateway {
     closeReasons: new Map(),
   };
   #clients = 0;
-  #stopTicking: () => void = () => {};
+  readonly #ticker: Ticker;
   #drain: Drain | undefined;
 
   constructor(config: GatewayConfig, deps: GatewayDeps) {
@@ -89,6 +89,12 @@ class RunningGateway implements Gateway {
     this.#engine = engine;
     this.#log = log;
     this.#relay = new Relay({ engine, log, random, maxQueuedTotal: config.maxQueuedTotal });
+    this.#ticker = new Ticker({
+      engine,
+      tick: () => this.#tick(),
+      isBusy: () => this.#relay.tracker.open > 0 || this.#drain !== undefined,
+      atNextTask: (callback) => this.#relay.atNextTask(callback),
+    });
     this.#refusals = new RefusalLog(engine, this.#relay.counters, log);
     const { table } = this.#relay;
     const maxRequestBytes = Math.max(0, ...config.listeners.map(({ maxFrameLength }) => maxFrameLength));
@@ -112,7 +118,7 @@ class RunningGateway implements Gateway {
   async start(): Promise<void> {
     const now = this.#engine.now();
     for (const pool of this.#pools) pool.start(now);
-    this.#stopTicking = this.#engine.every(limits.tickMs, () => this.#tick());
+    this.#ticker.wake();
     try {
       for (const listener of this.#listeners) await listener.listen(this.#engine);
     } catch (error) {
@@ -125,6 +131,7 @@ class RunningGateway implements Gateway {
     if (this.#drain === undefined) {
       this.#log('info', 'gateway.draining', { open: this.#relay.tracker.open, graceMs });
       this.#relay.draining = true;
+      this.#ticker.wake();
       const now = this.#engine.now();
       this.#drain = new Drain(this.#drainTarget(), now, graceMs);
       for (const listener of this.#listeners) listener.goAway(graceMs);
@@ -206,7 +213,7 @@ class RunningGateway implements Gateway {
   }
 
   #hangUp(): void {
-    this.#stopTicking();
+    this.#ticker.stop();
     for (const listener of this.#listeners) listener.hangUp();
     for (const pool of this.#pools) pool.stop();
   }

@@ -78,6 +78,7 @@ export class Relay implements LinkEvents {
   /** A task ended meanwhile, and may have made way for one of a queue that was looked at already. */
   #pumpAgain = false;
   #closed = false;
+  #atNextTask: (() => void) | undefined;
 
   constructor(options: RelayOptions) {
     this.#engine = options.engine;
@@ -118,6 +119,16 @@ export class Relay implements LinkEvents {
     return this.#engine.now();
   }
 
+  /** Calls back with the next task, once; instead of what was given before. */
+  atNextTask(callback: () => void): void {
+    this.#atNextTask = callback;
+  }
+
+  #takeFirst(callback: () => void): void {
+    this.#atNextTask = undefined;
+    callback();
+  }
+
   /** A new task of this owner. `clientId`, `key`: signed 32 bits; `flags`: only those that are passed on. */
   receive(owner: TaskOwner, clientId: number, route: number, flags: number, key: number): number {
     const { table } = this;
@@ -129,6 +140,7 @@ export class Relay implements LinkEvents {
     words[slot + Word.flags] = flags;
     words[slot + Word.key] = key;
     table.setTime(slot, Time.received, this.#engine.now());
+    if (this.#atNextTask !== undefined) this.#takeFirst(this.#atNextTask);
     return slot;
   }
 
