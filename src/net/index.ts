@@ -27,15 +27,27 @@ const inside = nodeNet as unknown as Record<string, unknown>;
 const own = ownNet as unknown as Pick<typeof nodeNet, 'connect' | 'createServer' | 'Server' | 'Socket'>;
 const chosen = isOwn ? own : nodeNet;
 
-/** A socket that connects: `net.connect`. */
+/**
+ * A socket that connects: `net.connect(port[, host])`, `(path)` or `(options)`. Options and defaults are Node's: host `localhost`,
+ * `noDelay` and `keepAlive` off, `keepAliveInitialDelay` and `timeout` in ms (0: none), `highWaterMark` in bytes (64 KiB; 16 on Node 20).
+ *
+ * @throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE`, `ERR_MISSING_ARGS`, `ERR_SOCKET_BAD_PORT`; `ERR_IP_BLOCKED` and what the
+ * kernel says (`ECONNREFUSED`, `ENOENT`, …) come as `'error'`.
+ */
 export const connect: typeof nodeNet.connect = chosen.connect;
 /** Another name of `connect`. */
 export const createConnection: typeof nodeNet.createConnection = chosen.connect;
-/** A server that is yet to listen: `net.createServer`. */
+/**
+ * A server that is yet to listen: `net.createServer([options][, listener])`. Options and defaults are Node's: `allowHalfOpen`,
+ * `pauseOnConnect`, `noDelay`, `keepAlive` off, `keepAliveInitialDelay` 0 ms; `listen` has a backlog of 511.
+ *
+ * @throws `ERR_INVALID_ARG_TYPE`; `listen` also `ERR_SOCKET_BAD_PORT`, `ERR_SERVER_ALREADY_LISTEN`. `EADDRINUSE`, `EACCES` and the like
+ * come as `'error'`.
+ */
 export const createServer: typeof nodeNet.createServer = chosen.createServer;
-/** `net.Server`, to be called with or without `new`. */
+/** `net.Server`, to be called with or without `new`; its options as in `createServer`. */
 export const Server: typeof nodeNet.Server = chosen.Server;
-/** `net.Socket`, a `Duplex`, to be called with or without `new`. */
+/** `net.Socket`, a `Duplex`, to be called with or without `new`. `fd` and `handle`: docs/net.md. @throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_FD_TYPE`. */
 export const Socket: typeof nodeNet.Socket = chosen.Socket;
 /** Node's old name of `Socket`. */
 export const Stream: typeof nodeNet.Socket = chosen.Socket;
@@ -52,13 +64,13 @@ export const BlockList: typeof nodeNet.BlockList = nodeNet.BlockList;
 export const BoundSocket: unknown = inside.BoundSocket;
 /** An address with its family, port and flow label: Node's. */
 export const SocketAddress: typeof nodeNet.SocketAddress = nodeNet.SocketAddress;
-/** Whether `connect` tries both families where a name has both. */
+/** Whether `connect` tries both families where a name has both. Default: true. */
 export const getDefaultAutoSelectFamily: typeof nodeNet.getDefaultAutoSelectFamily = nodeNet.getDefaultAutoSelectFamily;
-/** Sets it, for Node's sockets and these. */
+/** Sets it, for Node's sockets and these. @throws `ERR_INVALID_ARG_TYPE` where it is no boolean. */
 export const setDefaultAutoSelectFamily: typeof nodeNet.setDefaultAutoSelectFamily = nodeNet.setDefaultAutoSelectFamily;
-/** How long each address is tried, in ms. */
+/** How long each address is tried, in ms. Default: the running Node's (250 in Node 20). */
 export const getDefaultAutoSelectFamilyAttemptTimeout: () => number = nodeNet.getDefaultAutoSelectFamilyAttemptTimeout;
-/** Sets it, in ms, for Node's sockets and these. */
+/** Sets it, in ms, at least 10, for Node's sockets and these. @throws `ERR_OUT_OF_RANGE` below 1, `ERR_INVALID_ARG_TYPE`. */
 export const setDefaultAutoSelectFamilyAttemptTimeout: (valueMs: number) => void =
   nodeNet.setDefaultAutoSelectFamilyAttemptTimeout;
 /** 4, 6, or 0 where the text is no IP address. */

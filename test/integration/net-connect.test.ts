@@ -47,6 +47,22 @@ const v4 = { address: '127.0.0.1', family: 4 };
 const v6 = { address: '::1', family: 6 };
 
 describeNets('net: connect', ({ same, own }) => {
+  same('what setDefaultAutoSelectFamily sets holds', async (world) => {
+    const { net } = world;
+    const before = net.getDefaultAutoSelectFamily();
+    try {
+      for (const set of [true, false]) {
+        net.setDefaultAutoSelectFamily(set);
+        const { port } = await world.listen({}, (peer) => peer.end('found'));
+        const client = world.connect(port, { host: 'some.name', lookup: lookup([v4]) });
+        await world.allClosed();
+        world.log('client', 'tried', [set, client.autoSelectFamilyAttemptedAddresses]);
+      }
+    } finally {
+      net.setDefaultAutoSelectFamily(before);
+    }
+  });
+
   for (const autoSelectFamily of [true, false]) {
     const name = autoSelectFamily ? 'all addresses' : 'one address';
     const options = (found: LookupAddress[], error?: Error) => ({

@@ -65,6 +65,13 @@ describeNets('net: reading', ({ same }) => {
     await world.allClosed();
   });
 
+  same('a socket that is not writable reads, and is over at the end', async (world) => {
+    const { port } = await world.listen({}, (socket) => socket.end('all there is'));
+    const client = world.connect(port, { writable: false });
+    await once(client, 'close');
+    await world.allClosed();
+  });
+
   same('an accepted socket that is paused reads nothing', async (world) => {
     let accepted: Socket | undefined;
     const { server, port } = await world.listen({ pauseOnConnect: true }, (socket) => (accepted = socket), {

@@ -1,7 +1,26 @@
 import { fastify } from 'fastify';
 import http from 'node:http';
+import type { Readable } from 'node:stream';
 import { expect } from 'vitest';
+import { playHttp, type Site } from './http-plays.js';
 import { describeProgram, type Stage } from './programs.js';
+
+async function serveFastify(stage: Stage, { look, get, post }: Site): Promise<{ port: number; server: http.Server }> {
+  const server = http.createServer();
+  const app = fastify({
+    serverFactory: (handler) => server.on('request', handler),
+  });
+  stage.atEnd(() => app.close());
+  stage.atEnd(() => server.closeAllConnections());
+  app.addHook('onRequest', async ({ raw }) => look?.(raw));
+  // Handed on as it comes.
+  app.addContentTypeParser('application/octet-stream', (_, body, done) => done(null, body));
+  app.get('/*', async ({ url }) => get?.(url));
+  app.post('/*', (request, reply) => reply.send(post?.(request.body as Readable)));
+  await app.ready();
+  const { port } = await stage.serve((socket) => server.emit('connection', socket), { allowHalfOpen: true });
+  return { port, server };
+}
 
 async function call(stage: Stage, port: number, method: string, path: string, body?: unknown): Promise<unknown> {
   const payload = body === undefined ? '' : JSON.stringify(body);
@@ -18,7 +37,9 @@ async function call(stage: Stage, port: number, method: string, path: string, bo
 }
 
 describeProgram('fastify', (play) => {
-  play('routes, parses, validates and streams', async (stage) => {
+  playHttp(play, serveFastify);
+
+  play('routes, parses and validates', async (stage) => {
     let server: http.Server | undefined;
     const app = fastify({
       serverFactory: (handler) => {
