@@ -795,10 +795,13 @@ TEST_CASE("Who never finds a buffer is heard, and so are its end and its reset")
                                              .seed = 1, .false_data_percent = 0, .no_buffer_percent = 100});
                                        }}};
   OnEach(kinds, [](ReactorBed& bed) {
+    // The bed moves them until it ends.
+    std::unique_ptr<Peer> peers[2];
+    std::unique_ptr<Peer> leaving[2];
     for (const bool raw : {false, true}) {
       auto options = bed.Options();
       if (raw) options->framing.format = FramingFormat::kRaw;
-      std::unique_ptr<Peer> peer;
+      std::unique_ptr<Peer>& peer = peers[raw ? 1 : 0];
       JsConnection& connection = bed.Open(&peer, options);
       const std::string sent = raw ? RandomBytes(1, 20'000) : Framed(RandomBytes(1, 20'000));
       peer->Send(sent);
@@ -808,7 +811,7 @@ TEST_CASE("Who never finds a buffer is heard, and so are its end and its reset")
       for (const auto& frame : connection.frames) received += frame;
       CHECK(received == (raw ? sent : sent.substr(sent.size() - 20'000)));
 
-      std::unique_ptr<Peer> gone;
+      std::unique_ptr<Peer>& gone = leaving[raw ? 1 : 0];
       JsConnection& broken = bed.Open(&gone, options);
       gone->Reset();
       REQUIRE(bed.Until([&] { return broken.closed; }));
