@@ -206,7 +206,7 @@ void Reactor::ReapAndDispatch() {
     for (size_t i = 0; i < count; ++i) Dispatch(completions_[i]);
     driver_->EndDispatch();
     if (count < most || events_.Pending() >= limits::drain_frames) break;
-    if (most == kChunkReapBatch && chunk_bytes_ >= kChunkBytesPerTick) {
+    if (most == kChunkReapBatch && !MayTakeChunks()) {
       cut_short_ = true;
       break;
     }

@@ -78,7 +78,7 @@ class Driver {
   // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
   // where they lie in memory that the driver uses again.
   virtual Block* Detach(const Completion& /*completion*/) { return nullptr; }
-  // What the socket holds, past the buffers, for whoever found them empty twice running; no receive may be armed. As
+  // What the socket holds, past the buffers, for whoever finds them empty each time; no receive may be armed. As
   // after Take: an empty span with completion.result = -EAGAIN, another negative errno, or 0 at the end of the stream.
   virtual std::span<const uint8_t> ReceiveAtOnce(int /*fd*/, bool /*in_blocks*/, Completion& completion) {
     completion.result = -EAGAIN;
