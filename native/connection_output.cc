@@ -105,7 +105,11 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       }
       paused_ = true;
       partial_since_ms_ = 0;
-      return UpdateReceive();
+      UpdateReceive();
+      if (send_error_ != 0) [[unlikely]] {
+        SettleSendError();
+      }
+      return;
     case CommandKind::kResume:
       if (detaching_) paused_before_ = false;
       if (state_ != State::kOpen || !paused_) return;

@@ -22,6 +22,8 @@ const { values } = parseArgs({
 const connections = values.connections ?? (values.short ? '20000' : '1000000');
 const messages = values.messages ?? (values.short ? '200000' : '10000000');
 const sockets = values.sockets ?? (values.short ? '3000' : '100000');
+/** Some twenty times what each program takes: one that hangs ends here, and not with CI's patience. */
+const TIMEOUT_MS = values.short ? 120_000 : 3_600_000;
 /** An allocator keeps some of what was freed; a leak of 64 B per connection would be 64 MB in the long form. */
 const MOST_RSS_GROWTH_MB = 16;
 /** Beside it, of `ringway/net`: io_uring's 256 receive blocks of 64 KB, which come into use one by one, and stay. */
@@ -70,8 +72,9 @@ function checkNet(folder, engine) {
 /** What it printed, or the exit status where it failed. */
 function runProgram(program, args) {
   const env = { ...process.env, RINGWAY_ADDON: join(root, 'build-native/Release/ringway.node') };
-  const options = { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
+  const options = { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], timeout: TIMEOUT_MS };
   const run = spawnSync(process.execPath, [program, ...args], options);
+  if (run.error?.code === 'ETIMEDOUT') return { status: `none after ${TIMEOUT_MS / 1000} s` };
   return run.status === 0 ? JSON.parse(run.stdout) : { status: run.status ?? run.signal };
 }
 

@@ -14,6 +14,8 @@ const { values } = parseArgs({
 /** Open at once. */
 const WIDTH = 32;
 const SHORT = Buffer.from('echo this');
+/** None closed for so long: one hangs. */
+const STUCK_MS = 30_000;
 /** Long enough to be sent from where it lies, and to come in blocks that are sent on by reference. */
 const LONG = Buffer.alloc(300_000, 'long');
 
@@ -22,11 +24,23 @@ const net = await import('../../src/net/index.js');
 if (net.engine.name !== values.engine) throw new Error(`${values.engine} was asked for and ${net.engine.name} runs`);
 
 let open = 0;
+let closedMs = performance.now();
+
+setInterval(() => {
+  if (performance.now() - closedMs < STUCK_MS) return;
+  console.error(`${open} sockets are open, and none has closed for ${STUCK_MS / 1000} s`);
+  process.exit(1);
+}, 1_000).unref();
 
 function counted(socket: Socket): Socket {
   open++;
   // A reset is one of the ways to end here.
-  return socket.on('error', () => {}).on('close', () => open--);
+  return socket
+    .on('error', () => {})
+    .on('close', () => {
+      open--;
+      closedMs = performance.now();
+    });
 }
 
 /** One socket's life, of each kind in turn. It has closed when that resolves. */

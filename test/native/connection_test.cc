@@ -1106,6 +1106,44 @@ TEST_CASE("Who has paused learns of a reset by its send") {
   });
 }
 
+// The send was told, and left the telling to the receive, which found no buffer: it stands in line to start again when
+// the pause comes, and then nobody starts it.
+TEST_CASE("Who pauses while a reset waits to be received, and no buffer is there, learns of it all the same") {
+  constexpr size_t kCrowd = 8;
+  const std::vector<DriverKind> kinds{
+      {"mean, without buffers", [] {
+         return std::make_unique<MeanDriver>(MeanDriverOptions{
+             .seed = 1, .driver = {.receive_buffer_bytes = 512, .receive_buffers = 1}, .no_buffer_percent = 100});
+       }}};
+  for (int turns = 0; turns < 8; ++turns) {
+    CAPTURE(turns);
+    OnEach(kinds, [&](ReactorBed& bed) {
+      std::unique_ptr<Peer> peers[kCrowd];
+      std::vector<JsConnection*> connections;
+      for (std::unique_ptr<Peer>& peer : peers) {
+        connections.push_back(&bed.Open(&peer, bed.Options()));
+        peer->reads = false;
+        bed.js.Send(*connections.back(), std::string(1'000'000, 'x'));
+      }
+      bed.Turns(20);
+      for (const std::unique_ptr<Peer>& peer : peers) {
+        peer->SendFrame("unread");
+        peer->Move();
+        peer->Reset();
+      }
+      bed.Turns(turns);
+      for (JsConnection* connection : connections) {
+        if (!connection->closed) bed.js.Pause(*connection);
+      }
+      REQUIRE(bed.Until([&] {
+        return std::all_of(connections.begin(), connections.end(), [](const auto* one) { return one->closed; });
+      }));
+      for (const JsConnection* connection : connections) CHECK(connection->close.error == ECONNRESET);
+      bed.peers.clear();
+    });
+  }
+}
+
 TEST_CASE("Drain comes at the low watermark, once per wish; progress is what the kernel took") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> peer;
