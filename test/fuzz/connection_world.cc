@@ -264,6 +264,7 @@ void ConnectionWorld::PeerLeaves(Talk& talk, bool reset) {
   talk.reset = reset;
   talk.closed_kindly = false;
   const int fd = std::exchange(talk.fd, -1);
+  talk.taken = driver_->ArrivedAt(fd);
   if (reset) {
     driver_->PeerReset(fd);
   } else {
@@ -526,7 +527,36 @@ size_t ConnectionWorld::Moved() const {
   return moved;
 }
 
+void ConnectionWorld::Describe(size_t i) const {
+  const Talk& talk = *talks_[i];
+  const char* state = talk.js == nullptr ? "never opened" : talk.js->closed ? "closed" : "open";
+  const char* peer = talk.reset ? "reset" : talk.left ? "left" : talk.fd < 0 ? "not met" : "there";
+  std::fprintf(stderr, "talk %zu: %s, its peer %s%s, sent %zu of %zu, %zu frames, ends %d, answered %zu of %zu\n", i,
+               state, peer, talk.finishes ? " and finished" : "", talk.sent, talk.outbox.size(), talk.frames.size(),
+               talk.js == nullptr ? 0 : talk.js->ends, talk.received.size(), talk.answers.size());
+}
+
+// Also who has paused learns by its send that the peer is gone.
+bool ConnectionWorld::IsOwedAReset(const Talk& talk) const {
+  if (talk.js == nullptr || talk.js->closed || talk.js->faults > 0) return false;
+  const bool detaches = talk.given_fd >= 0 || talk.detaches > talk.js->detached.size();
+  return talk.reset && !detaches && !talk.ended_by_js && talk.taken < talk.answers.size();
+}
+
+void ConnectionWorld::SettleResets() {
+  const auto is_owed = [this](const auto& talk) { return IsOwedAReset(*talk); };
+  for (int turn = 0; turn < kMostTurns; ++turn) {
+    if (std::none_of(talks_.begin(), talks_.end(), is_owed)) return;
+    Turn();
+  }
+  for (size_t i = 0; i < talks_.size(); ++i) {
+    if (IsOwedAReset(*talks_[i])) Describe(i);
+  }
+  FUZZ_REQUIRE(false, "a connection with bytes to send never learns that its peer has reset");
+}
+
 void ConnectionWorld::Settle() {
+  SettleResets();
   for (auto& talk : talks_) {
     talk->reads = true;
     if (talk->js != nullptr) js_.Resume(*talk->js);
@@ -540,13 +570,7 @@ void ConnectionWorld::Settle() {
     if (std::all_of(talks_.begin(), talks_.end(), [this](auto& talk) { return IsSettled(*talk); })) return;
   }
   for (size_t i = 0; i < talks_.size(); ++i) {
-    const Talk& talk = *talks_[i];
-    if (IsSettled(*talks_[i])) continue;
-    const char* state = talk.js == nullptr ? "never opened" : talk.js->closed ? "closed" : "open";
-    const char* peer = talk.reset ? "reset" : talk.left ? "left" : talk.fd < 0 ? "not met" : "there";
-    std::fprintf(stderr, "talk %zu: %s, its peer %s%s, sent %zu of %zu, %zu frames, ends %d, answered %zu of %zu\n", i,
-                 state, peer, talk.finishes ? " and finished" : "", talk.sent, talk.outbox.size(), talk.frames.size(),
-                 talk.js == nullptr ? 0 : talk.js->ends, talk.received.size(), talk.answers.size());
+    if (!IsSettled(*talks_[i])) Describe(i);
   }
   FUZZ_REQUIRE(false, "something that should come does not");
 }

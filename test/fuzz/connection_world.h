@@ -46,6 +46,7 @@ class ConnectionWorld {
     bool dialled = false;
     bool left = false;   // the peer closed its end
     bool reset = false;  // …with a reset
+    uint64_t taken = 0;  // of what we sent, when it left
     bool reads = true;
     bool finishes = false;  // the peer sends nothing after what waits
     bool fin_sent = false;
@@ -101,6 +102,9 @@ class ConnectionWorld {
   Talk& TalkOf(const JsConnection& connection);
   const FramerOutcome& ExpectedOf(Talk& talk);
   bool NeverOpened(const Talk& talk) const;
+  void Describe(size_t talk) const;
+  bool IsOwedAReset(const Talk& talk) const;
+  void SettleResets();
   bool IsSettled(Talk& talk);
   size_t Moved() const;
   bool HasRest(const Talk& talk) const;
