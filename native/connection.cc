@@ -206,6 +206,7 @@ void Connection::Fail(CloseReason reason, int error, SystemCall call) {
     reason_ = reason;
     error_ = error;
     call_ = call;
+    behind_bytes_ = call == SystemCall::kRead && credit_turn_ == reactor_.turn() && credit_frames_ > 0;
   }
   End();
 }
@@ -301,6 +302,7 @@ void Connection::PushCloseEvent() {
       .call = static_cast<uint32_t>(call_),
       .received_low = Low(bytes_received_.load(std::memory_order_relaxed)),
       .received_high = High(bytes_received_.load(std::memory_order_relaxed)),
+      .behind_bytes = behind_bytes_,
   };
   reactor_.events().Push(EventKind::kClose, slot(), {reinterpret_cast<const uint8_t*>(&event), sizeof event});
 }

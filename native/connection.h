@@ -150,6 +150,7 @@ class Connection final : public OperationOwner {
   bool paused_before_ : 1 = false;  // …detaching, or JavaScript asked for it meanwhile
   bool detaching_ : 1 = false;      // the descriptor is given back when nothing is in flight and nothing waits
   bool destroyed_ : 1 = false;      // what is queued gets one last try when nothing is in flight any more
+  bool behind_bytes_ : 1 = false;   // the read whose error ended it found bytes first, in the same turn
   uint8_t unfed_ : 2 = 0;           // receives started again in a row, without bytes since: up to kMostUnfed
   SystemCall call_ = SystemCall::kNone;
 

@@ -205,6 +205,7 @@ void Reactor::ReapAndDispatch() {
     const size_t count = driver_->Reap(std::span(completions_).first(most));
     for (size_t i = 0; i < count; ++i) Dispatch(completions_[i]);
     driver_->EndDispatch();
+    if (driver_->HasSequel()) continue;
     if (count < most || events_.Pending() >= limits::drain_frames) break;
     if (most == kChunkReapBatch && !MayTakeChunks()) {
       cut_short_ = true;

@@ -72,6 +72,7 @@ struct CloseEvent {
   uint32_t call;          // a SystemCall
   uint32_t received_low;  // bytes read from the socket
   uint32_t received_high;
+  uint32_t behind_bytes;  // 1: the read that failed found bytes first, in the same turn
 };
 
 // The system call whose error ended a connection.

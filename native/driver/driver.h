@@ -73,7 +73,8 @@ class Driver {
   // The bytes of a kReceive completion with has_data, taken once per completion, in order. Valid until the next
   // call of Take or EndDispatch. An empty span, with completion.result set to -EAGAIN, means that there was nothing
   // after all. EOF and errors never show here: they come as the receive's last completion, without data. has_data is
-  // then true again where the bytes filled a block: Take may be called once more at once, and need not.
+  // then true again where there may be more, or an end, behind the bytes: Take may be called once more at once, and
+  // need not.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
   // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
   // where they lie in memory that the driver uses again.
@@ -101,6 +102,8 @@ class Driver {
   virtual void Wait() = 0;
   // Moves at most completions.size() completions out. Never blocks, never calls back.
   virtual size_t Reap(std::span<Completion> completions) = 0;
+  // The dispatch brought about an end that belongs to the same moment as bytes of this Reap: it can be reaped at once.
+  virtual bool HasSequel() const { return false; }
   // All completions of this Reap were handled: receive buffers go back to the kernel.
   virtual void EndDispatch() = 0;
   // Becomes readable when there is something to reap: for a loop that is not ours.

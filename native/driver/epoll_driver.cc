@@ -165,7 +165,7 @@ void EpollDriver::Forget(int fd) {
   // By hand: a close does not unregister a descriptor that a forked child still holds.
   if (descriptor.registered != 0) ::epoll_ctl(epoll_.Get(), EPOLL_CTL_DEL, fd, nullptr);
   descriptor.registered = 0;
-  descriptor.data_announced = false;
+  descriptor.data_announced = descriptor.hung_up = false;
   ++descriptor.generation;
 }
 
@@ -276,6 +276,7 @@ void EpollDriver::Fetch(int timeout_ms) {
     // to who reads, as in libuv: the send is told next time, if it then still waits.
     constexpr uint32_t kTrouble = EPOLLERR | EPOLLHUP;
     const bool has_trouble = (event.events & kTrouble) != 0;
+    if ((event.events & EPOLLHUP) != 0) At(fd).hung_up = true;
     if (has_trouble || (event.events & EPOLLIN) != 0) OnInput(fd);
     if (has_trouble && Of(At(fd).input).op == Op::kReceive) continue;
     if (has_trouble || (event.events & EPOLLOUT) != 0) OnOutput(fd);
@@ -305,6 +306,7 @@ void EpollDriver::Wait() {
 }
 
 size_t EpollDriver::Reap(std::span<Completion> completions) {
+  has_sequel_ = false;
   const size_t count = HandOut(completions);
   if (count == completions.size() || !may_ask_) return count;
   Fetch(0);
@@ -344,12 +346,14 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   } while (received < 0 && errno == EINTR);
   if (received > 0) {
     completion.result = static_cast<int32_t>(received);
-    completion.has_data = taken_into_block_ && received == kReceiveBufferBytes;
+    completion.has_data = descriptor.hung_up || (taken_into_block_ && received == kReceiveBufferBytes);
     return {buffer, static_cast<size_t>(received)};
   }
   // The end comes as a completion of its own, as it does from io_uring.
   const int32_t end = received < 0 ? -errno : 0;
-  if (end != -EAGAIN) EndInput(fd, end);
+  if (end == -EAGAIN) return {};
+  has_sequel_ = has_sequel_ || descriptor.hung_up;
+  EndInput(fd, end);
   return {};
 }
 

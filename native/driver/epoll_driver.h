@@ -39,6 +39,7 @@ class EpollDriver final : public Driver {
   void EndDispatch() override {}
   int PollFd() const override { return epoll_.Get(); }
   bool ReceivesAtTake() const override { return true; }
+  bool HasSequel() const override { return has_sequel_; }
   bool HasReady() const override { return ready_next_ < ready_.size(); }
   size_t InFlight() const override { return in_flight_; }
 
@@ -56,6 +57,7 @@ class EpollDriver final : public Driver {
     bool changed = false;         // in changed_
     bool in_blocks = false;       // the receive is for blocks
     bool data_announced = false;  // a completion with has_data waits to be taken
+    bool hung_up = false;         // both directions are over, most often by a reset
   };
   // The parts of a send that waits for room.
   struct PendingSend {
@@ -85,6 +87,7 @@ class EpollDriver final : public Driver {
   Fd doorbell_;
   bool doorbell_is_up_ = false;
   // The next Reap may ask the kernel. Set by Submit; Wait has asked already.
+  bool has_sequel_ = false;
   bool may_ask_ = true;
   size_t in_flight_ = 0;
   std::vector<Descriptor> descriptors_;

@@ -155,6 +155,8 @@ export interface CloseInfo {
   readonly errno?: number;
   /** What the system was asked for when it answered so. */
   readonly syscall?: 'connect' | 'bind' | 'read' | 'write';
+  /** The read that failed found bytes first, in the same turn. Never true on the portable engine, which cannot know. */
+  readonly isBehindBytes?: boolean;
   /** Of all bytes given to `send`, how many the kernel took. A frame that begins at or after this offset never left. */
   readonly bytesHandedToKernel: number;
 }

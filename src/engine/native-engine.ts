@@ -515,7 +515,8 @@ export class NativeEngine implements Engine {
     const ending = connection.beginEnding();
     const message = ending.message ?? closeMessage(reason, numbers) + (cause ? ` (${cause.errorCode})` : '');
     ending.bytesReceived = wide(ring, place + 44);
-    this.#tellClosed(connection, closeInfo(reason, message, cause, sent));
+    const info = closeInfo(reason, message, cause, sent);
+    this.#tellClosed(connection, word(ring, place + 52) === 0 ? info : { ...info, isBehindBytes: true });
   }
 
   #tellClosed(connection: NativeConnection, info: CloseInfo): void {

@@ -13,12 +13,15 @@ export type Notice =
   | typeof ENDED
   | typeof DRAINED
   | typeof FINISHED
+  | typeof CUT_OFF
   | CloseInfo
   | (() => void);
 export const OPENED = Symbol('opened');
 export const ENDED = Symbol('ended');
 export const DRAINED = Symbol('drained');
 export const FINISHED = Symbol('finished');
+/** The reset that follows, as a `CloseInfo`, came in one turn with bytes. */
+export const CUT_OFF = Symbol('cut off');
 
 /** Whose scope a notice runs in. */
 export interface Scope {
@@ -100,6 +103,7 @@ export class Inbox implements Handler {
   }
 
   close(connection: Connection, info: CloseInfo): void {
+    if (info.isBehindBytes) this.#tellTransport(connection, CUT_OFF);
     this.#tellTransport(connection, info);
   }
 

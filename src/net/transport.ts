@@ -6,7 +6,7 @@ import { AsyncResource } from 'node:async_hooks';
 import type { CloseInfo, Connection, ConnectOptions, Engine } from '../engine/engine.js';
 import { systemError } from './errors.js';
 import { HeldInput } from './held-input.js';
-import { DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
+import { CUT_OFF, DRAINED, ENDED, FINISHED, type Inbox, type Notice, OPENED, type Scope } from './inbox.js';
 import type { SocketMethods } from './socket.js';
 import { socketEvents } from './socket-events.js';
 
@@ -70,6 +70,8 @@ export class Transport extends AsyncResource implements Scope {
   readonly #outgoing: Outgoing | undefined;
   /** Made for the first that waits, and kept. */
   #unsent: Unsent | undefined = undefined;
+  /** The connection is gone by an error of which the socket has not heard as one: what it writes does. */
+  #broken: CloseInfo | undefined = undefined;
   #referenced = true;
 
   /** @param connection Undefined: `connect` makes one. */
@@ -233,7 +235,9 @@ export class Transport extends AsyncResource implements Scope {
     if (!this.reading) return;
     const held = this.#held;
     this.#held = undefined;
-    if (held?.end) {
+    if (held?.failure !== undefined) {
+      socketEvents.failed(this.#socket, this, held.failure);
+    } else if (held?.end) {
       this.#tellEnd();
     } else if (this.#input === 'paused') {
       this.#input = 'flowing';
@@ -309,7 +313,9 @@ export class Transport extends AsyncResource implements Scope {
 
   /** `done` is called when the bytes may change: in this call where the kernel took them or they were copied. */
   write(bytes: Uint8Array, done: Done): void {
-    if (bytes.length > LARGEST_PART_BYTES) {
+    if (this.#broken !== undefined) {
+      done(writeError(this.#broken));
+    } else if (bytes.length > LARGEST_PART_BYTES) {
       if (this.#sendAll(partsOf(bytes), 0, done)) done();
     } else if (this.#send(bytes)) {
       done();
@@ -320,7 +326,8 @@ export class Transport extends AsyncResource implements Scope {
 
   /** The parts one after another, as one write. */
   writeAll(parts: readonly Uint8Array[], done: Done): void {
-    if (this.#sendAll(parts, 0, done)) done();
+    if (this.#broken !== undefined) done(writeError(this.#broken));
+    else if (this.#sendAll(parts, 0, done)) done();
   }
 
   /** False where the write is pending. */
@@ -372,7 +379,8 @@ export class Transport extends AsyncResource implements Scope {
   /** FIN after everything that was written; `done` is called when it left. */
   shutdown(done: Done): void {
     this.#wait().finish = done;
-    this.connection?.shutdown();
+    if (this.#broken === undefined) this.connection?.shutdown();
+    else setImmediate(() => this.take(FINISHED));
     this.holdLoop();
   }
 
@@ -427,6 +435,7 @@ export class Transport extends AsyncResource implements Scope {
     if (Buffer.isBuffer(notice)) this.#takeChunk(notice);
     else if (notice === DRAINED) this.#takeDrain();
     else if (notice === ENDED) this.#takeEnd();
+    else if (notice === CUT_OFF) this.#takeCutOff();
     else if (notice === FINISHED) this.#takeFinish();
     else if (notice === OPENED) this.takeAttempt()?.opened();
     else if (typeof notice === 'object') this.#takeClose(notice);
@@ -462,7 +471,29 @@ export class Transport extends AsyncResource implements Scope {
     // Both directions are over; the socket is destroyed when its user has read everything.
     const isOver = info.reason === 'closed' || info.reason === 'peer-closed';
     if (isOver && info.errorCode === undefined) this.#takeFinish();
+    else if (info.syscall === 'read' && this.attempt === undefined && this.#isUnread) this.#takeUnread(info);
     else socketEvents.failed(this.#socket, this, info);
+  }
+
+  /** Nobody asked for what reading would find now. */
+  get #isUnread(): boolean {
+    return this.#input === 'ended' || !this.reading || this.#held !== undefined;
+  }
+
+  /**
+   * Bytes and a reset behind them: libuv asks a connection that has hung up for no more than a first short read, and calls that an
+   * end.
+   */
+  #takeCutOff(): void {
+    if (!this.#isUnread) this.#takeEnd();
+  }
+
+  /** A failure is found by who reads, or writes. */
+  #takeUnread(info: CloseInfo): void {
+    this.#broken = info;
+    if (this.#input !== 'ended') this.#hold().failure = info;
+    if (this.isWriting) socketEvents.failed(this.#socket, this, { ...info, syscall: 'write' });
+    else this.#takeFinish();
   }
 
   #takeFinish(): void {
@@ -470,6 +501,10 @@ export class Transport extends AsyncResource implements Scope {
     this.holdLoop();
     finish?.(null);
   }
+}
+
+function writeError({ errorCode = 'ECONNABORTED' }: CloseInfo): Error {
+  return systemError(errorCode, 'write');
 }
 
 /** Of one that is longer than the engine takes. */

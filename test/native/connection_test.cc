@@ -1066,6 +1066,32 @@ TEST_CASE("While a send is under way a reset is no end, and what came before it 
   });
 }
 
+TEST_CASE("A reset says whether the bytes before it came in the same turn, with a send under way or not") {
+  OnEach(RealDriverKinds(), [](ReactorBed& bed) {
+    for (const bool sends : {false, true}) {
+      for (const bool at_once : {true, false}) {
+        CAPTURE(sends);
+        CAPTURE(at_once);
+        std::unique_ptr<Peer> peer;
+        JsConnection& connection = bed.Open(&peer, bed.Options());
+        peer->reads = false;
+        if (sends) bed.js.Send(connection, std::string(1'000'000, 'x'));
+        bed.Turns(20);
+        peer->SendFrame("before");
+        peer->Move();
+        if (!at_once) REQUIRE(bed.Until([&] { return connection.frames.size() == 1; }));
+        peer->Reset();
+        REQUIRE(bed.Until([&] { return connection.closed; }));
+        CHECK(connection.frames == std::vector<std::string>{"before"});
+        CHECK(connection.close.error == ECONNRESET);
+        CHECK(connection.close.call == static_cast<uint32_t>(SystemCall::kRead));
+        CHECK(connection.close.behind_bytes == (at_once ? 1 : 0));
+        bed.peers.clear();
+      }
+    }
+  });
+}
+
 TEST_CASE("An end that a reset follows at once is an end, also while a send is under way") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> peer;
