@@ -68,6 +68,7 @@ class Connection final : public OperationOwner {
   void OnConnected(int result);
   void OnReceived(Completion& completion);
   void TakeBytes(Completion& completion);
+  bool MayFrameInRing() const;
   void AfterReceived();
   void ReceiveAtOnce();
   void OnBytes(std::span<const uint8_t> bytes, const Completion& completion);
@@ -151,6 +152,7 @@ class Connection final : public OperationOwner {
   bool detaching_ : 1 = false;      // the descriptor is given back when nothing is in flight and nothing waits
   bool destroyed_ : 1 = false;      // what is queued gets one last try when nothing is in flight any more
   bool behind_bytes_ : 1 = false;   // the read whose error ended it found bytes first, in the same turn
+  bool long_input_ : 1 = false;     // the bytes that came last were many
   uint8_t unfed_ : 2 = 0;           // receives started again in a row, without bytes since: up to kMostUnfed
   SystemCall call_ = SystemCall::kNone;
 

@@ -12,6 +12,7 @@ namespace ringway {
 namespace {
 // Unframed input that a blocked connection may hold before it is no longer read.
 constexpr size_t kHoldBytes = 256 * 1024;
+constexpr size_t kLongInputBytes = 4096;
 // Receives in a row that find no buffer before one is made past the buffers.
 constexpr uint8_t kMostUnfed = 3;
 // An outgoing connection's share of maxPartialBytes is no less than one in so many.
@@ -53,9 +54,29 @@ void Connection::AfterReceived() {
 // half of the chunks were 29 KB, and the CPU per message 1.2 times as much).
 void Connection::TakeBytes(Completion& completion) {
   do {
+    EventRing& events = reactor_.events();
+    std::span<uint8_t> room;
+    if (MayFrameInRing()) {
+      room = events.RoomToReceive(kBlockBytes);
+      reactor_.driver().OfferRoom(room);
+    }
     const std::span<const uint8_t> bytes = reactor_.driver().Take(completion);
-    if (!bytes.empty()) OnBytes(bytes, completion);
+    if (bytes.empty()) continue;
+    if (bytes.data() != room.data()) {
+      OnBytes(bytes, completion);
+      continue;
+    }
+    events.BeginReceived(bytes.size());
+    OnBytes(bytes, completion);
+    events.EndReceived();
   } while (completion.has_data && state_ == State::kOpen && in_.empty() && reactor_.MayTakeChunks());
+}
+
+// Bytes that are long, by those that came last: short ones cost less received into a buffer that stays in the cache
+// and copied from there (echo 500 x 16 of 64 bytes: 5 to 8 %). What is not framed at once is copied anyway.
+bool Connection::MayFrameInRing() const {
+  return long_input_ && !raw_ && reactor_.driver().ReceivesAtTake() && state_ == State::kOpen && in_.empty() &&
+         !faulted_ && !paused_ && !blocked_ && !held_;
 }
 
 bool Connection::RestartReceive() {
@@ -87,6 +108,7 @@ void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& compl
   bytes_received_.store(bytes_received_.load(std::memory_order_relaxed) + bytes.size(), std::memory_order_relaxed);
   reactor_.counters().Add(Counter::kBytesReceived, bytes.size());
   unfed_ = 0;
+  long_input_ = bytes.size() >= kLongInputBytes;
   if (state_ != State::kOpen || faulted_) {
     reactor_.counters().Add(Counter::kDroppedBytesAfterClose, bytes.size());
     if (state_ != State::kLingering) return;
@@ -262,7 +284,12 @@ bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
 }
 
 void Connection::DeliverInline(const uint8_t* payload, size_t length) {
-  reactor_.events().PushFrame(slot(), payload, length);
+  EventRing& events = reactor_.events();
+  if (events.HoldsReceived(payload)) {
+    events.PushFrameInPlace(slot(), payload, length);
+  } else {
+    events.PushFrame(slot(), payload, length);
+  }
   reactor_.counters().Add(Counter::kFramesReceived);
   ++credit_frames_;
   credit_bytes_ += static_cast<uint32_t>(length);

@@ -45,6 +45,42 @@ class EventRing {
     Publish({static_cast<uint32_t>(EventKind::kFrame), slot, position, static_cast<uint32_t>(length)});
   }
 
+  // Bytes can be received where frames are pushed to, and the frames in them need no copy:
+  //
+  //   bytes:   …|####|hdr|frame|hdr|frame|hdr|fra…                    |
+  //                  ^RoomToReceive               ^end of what came
+  //                                     ^head_ after EndReceived, rounded up: the rest was copied elsewhere
+  //
+  // Room for `most` bytes, which nothing else is written to before BeginReceived; empty where there is too little.
+  std::span<uint8_t> RoomToReceive(size_t most) {
+    if (!HasRoomForFrame(most)) return {};
+    received_ = PlaceFor(static_cast<uint32_t>(most));
+    return {memory_.bytes + (received_ & (kEventBytes - 1)), most};
+  }
+  // So many bytes came into it.
+  void BeginReceived(size_t length) {
+    before_received_ = bytes_head_;
+    received_length_ = static_cast<uint32_t>(length);
+    framed_end_ = 0;
+    bytes_head_ = received_ + Padded(length);
+  }
+  bool HoldsReceived(const uint8_t* data) const {
+    return static_cast<size_t>(data - BytesAt(received_)) < received_length_;
+  }
+  void PushFrameInPlace(uint32_t slot, const uint8_t* data, size_t length) {
+    const auto offset = static_cast<uint32_t>(data - BytesAt(received_));
+    DCHECK(offset >= framed_end_ && offset + length <= received_length_);
+    framed_end_ = offset + static_cast<uint32_t>(length);
+    Publish({static_cast<uint32_t>(EventKind::kFrame), slot, received_ + offset, static_cast<uint32_t>(length)});
+  }
+  // What is not in a frame is needed no more.
+  void EndReceived() {
+    if (bytes_head_ == received_ + Padded(received_length_)) {
+      bytes_head_ = framed_end_ == 0 ? before_received_ : received_ + Padded(framed_end_);
+    }
+    received_length_ = 0;
+  }
+
   // More bytes of the frame that was pushed last: where that is this slot's, is not published yet, has room behind it
   // and stays within `most`. False: push a frame of its own.
   bool ExtendFrame(uint32_t slot, const uint8_t* data, size_t length, size_t most) {
@@ -172,16 +208,19 @@ class EventRing {
   uint32_t FreeBytes() const { return kEventBytes - UsedBytes(); }
 
   // A contiguous place: skips the ring's end when the bytes would not fit before it.
-  uint32_t Reserve(size_t length) {
-    const uint32_t size = Padded(length);
+  uint32_t PlaceFor(uint32_t size) {
     if (UsedBytes() == 0) {
       bytes_head_ = (bytes_head_ + kEventBytes - 1) & ~(kEventBytes - 1);
       floor_ = bytes_head_;
     }
     const uint32_t to_end = kEventBytes - (bytes_head_ & (kEventBytes - 1));
-    if (to_end < size) bytes_head_ += to_end;
-    const uint32_t position = bytes_head_;
-    bytes_head_ += size;
+    return to_end < size ? bytes_head_ + to_end : bytes_head_;
+  }
+
+  uint32_t Reserve(size_t length) {
+    const uint32_t size = Padded(length);
+    const uint32_t position = PlaceFor(size);
+    bytes_head_ = position + size;
     DCHECK(UsedBytes() <= kEventBytes);
     return position;
   }
@@ -206,6 +245,12 @@ class EventRing {
   uint32_t published_ = 0;  // head_ as JavaScript knows it
   uint32_t bytes_head_ = 0;
   mutable uint32_t floor_ = 0;  // nothing before it is in use
+  // Of the bytes that are being framed where they were received: position, length (0: none are), the end of the last
+  // frame in them, and bytes_head_ before they came.
+  uint32_t received_ = 0;
+  uint32_t received_length_ = 0;
+  uint32_t framed_end_ = 0;
+  uint32_t before_received_ = 0;
   std::deque<Waiting> overflow_;
   mutable std::deque<LargeFrame> large_;  // in the ring, not taken when we last looked
   mutable uint64_t large_bytes_ = 0;      // of these and of those in overflow_

@@ -76,6 +76,8 @@ class Driver {
   // then true again where there may be more, or an end, behind the bytes: Take may be called once more at once, and
   // need not.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
+  // Memory of the caller's that the next Take may receive into, where bytes leave the socket only then.
+  void OfferRoom(std::span<uint8_t> room) { room_ = room; }
   // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
   // where they lie in memory that the driver uses again.
   virtual Block* Detach(const Completion& /*completion*/) { return nullptr; }
@@ -121,6 +123,9 @@ class Driver {
 
   // Operations that have not given their last completion. Zero before the driver is destroyed.
   virtual size_t InFlight() const = 0;
+
+ protected:
+  std::span<uint8_t> room_;
 
  private:
   Landing landing_{kBlockBytes};

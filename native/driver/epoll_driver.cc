@@ -332,6 +332,7 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
   completion.has_data = false;
   const int fd = static_cast<int>(completion.buffer);
   Descriptor& descriptor = At(fd);
+  const std::span<uint8_t> room = std::exchange(room_, {});
   completion.result = -EAGAIN;
   // Stopped, cancelled or closed in the meantime: what the socket holds is for the next receive.
   descriptor.data_announced = false;
@@ -339,15 +340,16 @@ std::span<const uint8_t> EpollDriver::Take(Completion& completion) {
 
   if (descriptor.in_blocks && block_ == nullptr) block_ = landing().Make();
   taken_into_block_ = descriptor.in_blocks && block_ != nullptr;
-  uint8_t* buffer = taken_into_block_ ? block_->data() : receive_buffer_.get();
+  const std::span<uint8_t> own(taken_into_block_ ? block_->data() : receive_buffer_.get(), kReceiveBufferBytes);
+  const std::span<uint8_t> buffer = room.empty() || taken_into_block_ ? own : room;
   ssize_t received;
   do {
-    received = ::recv(fd, buffer, kReceiveBufferBytes, MSG_DONTWAIT);
+    received = ::recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
   if (received > 0) {
     completion.result = static_cast<int32_t>(received);
     completion.has_data = descriptor.hung_up || (taken_into_block_ && received == kReceiveBufferBytes);
-    return {buffer, static_cast<size_t>(received)};
+    return buffer.first(static_cast<size_t>(received));
   }
   // The end comes as a completion of its own, as it does from io_uring.
   const int32_t end = received < 0 ? -errno : 0;

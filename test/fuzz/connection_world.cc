@@ -89,6 +89,7 @@ ConnectionWorld::ConnectionWorld(FuzzInput* input) : input_(*input) {
   const uint8_t memory = input_.U8();
   if ((memory & 1) != 0) accounts_.max_buffered_bytes = 40'000;
   if ((memory & 2) != 0) accounts_.max_partial_bytes = 6'000;
+  driver_options_.receives_at_take = (memory & 16) != 0;
   if ((memory & 4) != 0) driver_options_.no_buffer_percent = (memory & 8) != 0 ? 100 : 50;
   Start();
 }

@@ -445,12 +445,18 @@ size_t FakeDriver::Reap(std::span<Completion> completions) {
 }
 
 std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
+  const std::span<uint8_t> room = std::exchange(room_, {});
   if (!completion.has_data) Fail("bytes were taken twice, or where there are none");
   completion.has_data = false;
   // The last bytes taken are no longer valid.
   if (taken_ != kNoBuffer) Poison(taken_);
   taken_ = completion.buffer;
-  if (completion.buffer != kNoBuffer) return {DataOf(completion.buffer), filled_[completion.buffer]};
+  if (completion.buffer != kNoBuffer) {
+    const std::span<const uint8_t> bytes(DataOf(completion.buffer), filled_[completion.buffer]);
+    if (room.size() < bytes.size()) return bytes;
+    std::copy(bytes.begin(), bytes.end(), room.begin());
+    return room.first(bytes.size());
+  }
 
   completion.result = -EAGAIN;
   const auto found = std::find_if(operations_.begin(), operations_.end(), [&completion](const Operation& operation) {

@@ -33,6 +33,8 @@ struct FakeDriverOptions {
   uint32_t pending_percent = 50;    // a send that could be answered at once is not
   uint32_t no_blocks_percent = 20;  // a receive that asks for blocks comes as any other
   uint32_t no_buffer_percent = 0;   // a receive finds no buffer, though there are some
+  // As with epoll: bytes are received when they are taken, where the caller offers room for them there.
+  bool receives_at_take = false;
   // An operation that could go on fails instead: no memory, no descriptors, a reset, a time-out.
   uint32_t trouble_percent = 0;
   // Completions that wait to be reaped; beyond it multishots end, as with io_uring's queue. 0: no limit.
@@ -100,6 +102,7 @@ class FakeDriver final : public Driver {
   size_t Reap(std::span<Completion> completions) override;
   void EndDispatch() override;
   int PollFd() const override { return -1; }
+  bool ReceivesAtTake() const override { return options_.receives_at_take; }
   bool HasReady() const override { return !posted_.empty(); }
   size_t InFlight() const override { return in_flight_; }
   size_t FreeReceiveBuffers(bool in_blocks) const override {

@@ -241,6 +241,7 @@ size_t MeanDriver::Reap(std::span<Completion> completions) {
 }
 
 std::span<const uint8_t> MeanDriver::Take(Completion& completion) {
+  const std::span<uint8_t> room = std::exchange(room_, {});
   if (!completion.has_data) Fail("bytes were taken twice, or where there are none");
   completion.has_data = false;
   std::fill(late_buffer_.begin(), late_buffer_.end(), kPoison);
@@ -253,9 +254,11 @@ std::span<const uint8_t> MeanDriver::Take(Completion& completion) {
   if (found == operations_.end()) return {};
   found->announced = false;
   if (found->cancelled || Chance(options_.late_percent)) return {};
-  const ssize_t received = ::recv(found->fd, late_buffer_.data(), Some(late_buffer_.size()), MSG_DONTWAIT);
+  const std::span<uint8_t> buffer =
+      room.empty() ? late_buffer_ : room.first(std::min(room.size(), late_buffer_.size()));
+  const ssize_t received = ::recv(found->fd, buffer.data(), Some(buffer.size()), MSG_DONTWAIT);
   completion.result = received < 0 ? -errno : static_cast<int32_t>(received);
-  if (received > 0) return {late_buffer_.data(), static_cast<size_t>(received)};
+  if (received > 0) return buffer.first(static_cast<size_t>(received));
   // As with epoll, the end is found only now, and comes as a completion of its own.
   if (completion.result != -EAGAIN) Finish(static_cast<size_t>(found - operations_.begin()), completion.result);
   completion.result = -EAGAIN;

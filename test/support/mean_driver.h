@@ -23,6 +23,7 @@ struct MeanDriverOptions {
   uint32_t false_data_percent = 20;  // announced bytes are not there, or are received only when they are taken
   uint32_t pending_percent = 50;     // a send that could be answered at once is not
   uint32_t no_buffer_percent = 0;    // a receive finds no buffer, though there are some
+  bool receives_at_take = false;     // says that bytes leave the socket when they are taken, and some do
 };
 
 class MeanDriver : public Driver {
@@ -46,6 +47,7 @@ class MeanDriver : public Driver {
   size_t Reap(std::span<Completion> completions) override;
   void EndDispatch() override;
   int PollFd() const override { return -1; }
+  bool ReceivesAtTake() const override { return options_.receives_at_take; }
   bool HasReady() const override { return !posted_.empty(); }
   size_t InFlight() const override { return in_flight_; }
   size_t FreeReceiveBuffers(bool) const override { return std::max<size_t>(1, free_buffers_.size()); }

@@ -43,8 +43,10 @@ std::vector<DriverKind> MakeRealKinds() {
 std::vector<DriverKind> MakeKinds() {
   std::vector<DriverKind> kinds = MakeRealKinds();
   for (uint64_t seed = 1; seed <= 6; ++seed) {
-    kinds.push_back({"mean, seed " + std::to_string(seed),
-                     [seed] { return std::make_unique<MeanDriver>(MeanDriverOptions{.seed = seed}); }});
+    kinds.push_back({"mean, seed " + std::to_string(seed), [seed] {
+                       return std::make_unique<MeanDriver>(
+                           MeanDriverOptions{.seed = seed, .receives_at_take = seed % 2 == 1});
+                     }});
   }
   return kinds;
 }
