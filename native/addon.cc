@@ -431,9 +431,13 @@ napi_value Describe(napi_env env, napi_callback_info /*info*/) {
 
 // layout() -> [number]: the sizes that both sides must agree on, so that a stale addon is refused instead of aborting
 napi_value Layout(napi_env env, napi_callback_info /*info*/) {
-  constexpr uint32_t kLayout[] = {kLayoutVersion,    static_cast<uint32_t>(ControlWord::kWords),
-                                  kEventDescriptors, kEventBytes,
-                                  kCommandWords,     kSlots};
+  constexpr uint32_t kLayout[] = {kLayoutVersion,
+                                  static_cast<uint32_t>(ControlWord::kWords),
+                                  kEventDescriptors,
+                                  kEventBytes,
+                                  kReceiveBytes,
+                                  kCommandWords,
+                                  kSlots};
   napi_value numbers;
   CHECK(napi_create_array(env, &numbers) == napi_ok);
   for (uint32_t i = 0; i < std::size(kLayout); ++i) {

@@ -47,6 +47,7 @@ bool Bridge::AddReactors(napi_value options, napi_value memory, std::string* err
   uint32_t count = 0;
   CHECK(napi_get_array_length(env_, memory, &count) == napi_ok);
   DriverOptions driver_options;
+  CHECK_EQ(kReceiveBytes, driver_options.receive_buffers * driver_options.receive_buffer_bytes);
   driver_options.external_loop = external_loop_;
   for (uint32_t i = 0; i < count; ++i) {
     DriverChoice choice = SelectDriver(request, driver_options);
@@ -68,7 +69,8 @@ bool Bridge::AddReactors(napi_value options, napi_value memory, std::string* err
     ReactorMemory reactor_memory;
     reactor_memory.events.control = static_cast<uint32_t*>(array("control", static_cast<size_t>(ControlWord::kWords)));
     reactor_memory.events.descriptors = static_cast<Descriptor*>(array("descriptors", kEventDescriptors * 4));
-    reactor_memory.events.bytes = static_cast<uint8_t*>(array("bytes", kEventBytes));
+    reactor_memory.events.bytes = static_cast<uint8_t*>(array("bytes", kEventBytes + kReceiveBytes));
+    reactor_memory.events.receive_bytes = kReceiveBytes;
     reactor_memory.commands = static_cast<uint32_t*>(array("commands", kCommandWords));
     reactor_memory.progress = static_cast<uint32_t*>(array("progress", kSlots));
     group_.AddReactor(std::move(choice.driver), reactor_memory, [this] { uv_async_send(&doorbell_); });

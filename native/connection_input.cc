@@ -287,7 +287,7 @@ void Connection::DeliverInline(const uint8_t* payload, size_t length) {
   EventRing& events = reactor_.events();
   if (events.HoldsReceived(payload)) {
     events.PushFrameInPlace(slot(), payload, length);
-  } else {
+  } else if (raw_ || length < options_->held_frame_bytes || !reactor_.PushHeldFrame(slot(), payload, length)) {
     events.PushFrame(slot(), payload, length);
   }
   reactor_.counters().Add(Counter::kFramesReceived);

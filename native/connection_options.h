@@ -35,6 +35,8 @@ struct ConnectionOptions {
   // leave together when they arrive together.
   uint32_t credit_frames = static_cast<uint32_t>(limits::credit_frames);
   uint32_t credit_bytes = static_cast<uint32_t>(limits::credit_bytes);
+  // From here on a frame is handed over in its receive buffer, where that may be; as with what is lent to a send.
+  uint32_t held_frame_bytes = 8 * 1024;
   bool no_delay = true;
   uint64_t keep_alive_ms = limits::keep_alive_ms;
   uint32_t listener = 0;  // its id; 0: an outgoing connection

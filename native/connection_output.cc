@@ -45,7 +45,7 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       const auto* send = reinterpret_cast<const SendCommand*>(words);
       if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
       Queue(words + sizeof(SendCommand) / 4, send->inline_length);
-      if (send->length > 0) Queue(reactor_.BytesOf(send->reactor, send->position), send->length);
+      if (send->length > 0) Queue(reactor_.BytesOf(send->reactor, send->place, send->length), send->length);
       return AfterQueued();
     }
     case CommandKind::kSendBlock: {

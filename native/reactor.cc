@@ -43,6 +43,7 @@ Reactor::Reactor(uint32_t index, std::unique_ptr<Driver> driver, const ReactorMe
 Reactor::~Reactor() { FreeClosed(); }
 
 int Reactor::Start() {
+  driver_->OfferReceiveMemory(events_.ReceiveMemory());
   if (const int error = driver_->Start(); error < 0) return error;
   if (const int error = timerfd_.Open(); error < 0) return error;
   wakefd_.Reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -61,6 +62,7 @@ void Reactor::Tick(bool may_block) {
   TakeCommands();
   TakeMail();
   FlushDirty();
+  ReleaseHeld();
   FinishTurn();
   if (may_block) {
     Sleep();
@@ -113,6 +115,21 @@ void Reactor::FinishSends() {
   RunCommands();
   for (int round = 0; round < kFinishRounds && HasWork(); ++round) Tick(false);
   RunCommands();
+}
+
+bool Reactor::PushHeldFrame(uint32_t slot, const uint8_t* data, size_t length) {
+  if (!events_.IsReceiveMemory(data) || !driver_->Hold(data)) return false;
+  held_.push_back({events_.PushHeldFrame(slot, data, length), data});
+  return true;
+}
+
+// What JavaScript, and the sends it gave them to, have done with goes back to the kernel.
+void Reactor::ReleaseHeld() {
+  if (held_.empty() || !events_.HasReleased(held_.front().position)) return;
+  for (; !held_.empty() && events_.HasReleased(held_.front().position); held_.pop_front()) {
+    driver_->Release(held_.front().bytes);
+  }
+  driver_->EndDispatch();
 }
 
 bool Reactor::MayTakeChunks() const { return chunk_bytes_ < kChunkBytesPerTick; }

@@ -138,15 +138,22 @@ class Reactor {
 
   // The event rings of all reactors of the engine, by index: commands may pass on bytes of any of them.
   void SetPeers(const std::vector<std::unique_ptr<Reactor>>* peers) { peers_ = peers; }
-  const uint8_t* BytesOf(uint32_t reactor, uint32_t position) const {
+  const uint8_t* BytesOf(uint32_t reactor, uint32_t place, uint32_t length) const {
     CHECK(reactor < peers_->size());
-    return (*peers_)[reactor]->events_.BytesAt(position);
+    return (*peers_)[reactor]->events_.Passed(place, length);
   }
+  // Hands a frame over as it lies in a receive buffer. False where it does not, or enough of them are held.
+  bool PushHeldFrame(uint32_t slot, const uint8_t* data, size_t length);
 
  private:
   struct Slot {
     OperationOwner* owner = nullptr;
     uint32_t generation = 0;
+  };
+
+  struct Held {
+    uint32_t position = 0;  // in the event ring: released with it
+    const uint8_t* bytes = nullptr;
   };
 
   struct OwnerName {
@@ -165,6 +172,7 @@ class Reactor {
   void Dispatch(Completion& completion);
   void OnOwnCompletion(Completion& completion);
   void AdvanceWheel();
+  void ReleaseHeld();
   void RunReady();
   void FlushDirty();
   void PublishEvents();
@@ -175,6 +183,7 @@ class Reactor {
   const uint32_t index_;
   const std::unique_ptr<Driver> driver_;
   const ReactorMemory memory_;
+  std::deque<Held> held_;
   const Doorbell doorbell_;
   const Clock clock_;
   EventRing events_;

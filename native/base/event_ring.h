@@ -26,7 +26,8 @@ class EventRing {
   struct Memory {
     uint32_t* control = nullptr;        // ControlWord::kWords
     Descriptor* descriptors = nullptr;  // kEventDescriptors
-    uint8_t* bytes = nullptr;           // kEventBytes
+    uint8_t* bytes = nullptr;           // kEventBytes, and receive_bytes behind them
+    size_t receive_bytes = 0;
   };
 
   explicit EventRing(const Memory& memory) : memory_(memory) {}
@@ -79,6 +80,24 @@ class EventRing {
       bytes_head_ = framed_end_ == 0 ? before_received_ : received_ + Padded(framed_end_);
     }
     received_length_ = 0;
+  }
+
+  // What a driver may receive into, so that long frames are handed over as they lie.
+  std::span<uint8_t> ReceiveMemory() const { return {memory_.bytes + kEventBytes, memory_.receive_bytes}; }
+  bool IsReceiveMemory(const uint8_t* data) const {
+    return static_cast<size_t>(data - memory_.bytes) - kEventBytes < memory_.receive_bytes;
+  }
+  // A frame in it, where there is room for a frame. Answers the position up to which HasReleased says when JavaScript,
+  // and whoever it passed the frame on to, looks at it no more.
+  uint32_t PushHeldFrame(uint32_t slot, const uint8_t* data, size_t length) {
+    DCHECK(overflow_.empty() && IsReceiveMemory(data));
+    const HeldFrameEvent event{static_cast<uint32_t>(data - memory_.bytes), static_cast<uint32_t>(length)};
+    Write(EventKind::kHeldFrame, slot, {reinterpret_cast<const uint8_t*>(&event), sizeof event});
+    return bytes_head_;
+  }
+  bool HasReleased(uint32_t position) const {
+    const uint32_t tail = Control(ControlWord::kBytesTail).load(std::memory_order_seq_cst);
+    return static_cast<int32_t>(tail - position) >= 0;
   }
 
   // More bytes of the frame that was pushed last: where that is this slot's, is not published yet, has room behind it
@@ -150,8 +169,11 @@ class EventRing {
     return !overflow_.empty() && FreeDescriptors() > 0 && FreeBytes() >= Padded(overflow_.front().body.size()) * 2;
   }
 
-  // Bytes at a position; for commands that pass on what was received.
-  const uint8_t* BytesAt(uint32_t position) const { return memory_.bytes + (position & (kEventBytes - 1)); }
+  // Shared bytes; for commands that pass on what was received.
+  const uint8_t* Passed(uint32_t place, uint32_t length) const {
+    CHECK_LE(uint64_t{place} + length, kEventBytes + memory_.receive_bytes);
+    return memory_.bytes + place;
+  }
 
   // Both sides run on one thread and everything was consumed, commands included: the bytes are free at once, and the
   // next descriptor stands at the ring's start, so that a turn's few stay in the cache.
@@ -178,6 +200,8 @@ class EventRing {
     uint32_t descriptor;
     LargeFrameEvent event;
   };
+
+  const uint8_t* BytesAt(uint32_t position) const { return memory_.bytes + (position & (kEventBytes - 1)); }
 
   static constexpr uint32_t Padded(size_t length) { return (static_cast<uint32_t>(length) + 7) & ~7u; }
 

@@ -6,7 +6,7 @@
 //
 //   events up                                            commands down
 //   descriptors: | kind | connection | position | length |   words: | kind<<24 | words | slot | generation | … |
-//   bytes:       | frame | frame | …                     |
+//   bytes:       | frame | frame | …   | receive buffers |
 //
 // Each control word has a cache line of its own: the two sides write different lines.
 #pragma once
@@ -39,6 +39,7 @@ enum class EventKind : uint32_t {
   kStopped = 9,         // the reactor has closed everything
   kFinish = 16,         // the FIN that was asked for has left
   kDetached = 17,       // position: a DetachedEvent; kClose follows where it succeeded
+  kHeldFrame = 18,      // position: a HeldFrameEvent in the ring
   kFault = 10,          // position: a FaultEvent; the peer's input is over, JavaScript closes after its answers
 };
 
@@ -95,6 +96,12 @@ struct LargeFrameEvent {
   uint32_t landing;  // what JavaScript called that memory; kWantsLanding: for want of any of it this is a block
 };
 
+// A frame that lies in a receive buffer, which is the driver's again when the event's own bytes are released.
+struct HeldFrameEvent {
+  uint32_t place;  // in the shared bytes: kEventBytes or more
+  uint32_t length;
+};
+
 inline constexpr uint32_t kNoLanding = UINT32_MAX;
 inline constexpr uint32_t kWantsLanding = UINT32_MAX - 1;
 
@@ -124,8 +131,8 @@ struct CommandHeader {
 struct SendCommand {
   CommandHeader header;
   uint32_t inline_length;
-  uint32_t reactor;  // whose event ring the passed-on bytes lie in
-  uint32_t position;
+  uint32_t reactor;  // in whose shared bytes those that are passed on lie
+  uint32_t place;
   uint32_t length;  // 0: nothing is passed on
   // inline bytes follow, padded to a word
 };
@@ -153,12 +160,13 @@ struct CloseCommand {
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 6;
-inline constexpr uint32_t kEventDescriptors = 16384;    // 256 KB
-inline constexpr uint32_t kEventBytes = 1u << 20;       // 1 MB: 16 of the largest inline frames
-inline constexpr uint32_t kCommandWords = 1u << 17;     // 512 KB: walked through in order, and within L2
-inline constexpr uint32_t kSlots = 1u << 18;            // connections of one reactor
-inline constexpr uint32_t kReservedDescriptors = 1024;  // kept for opens, ends, drains and closes
+inline constexpr uint32_t kLayoutVersion = 7;
+inline constexpr uint32_t kEventDescriptors = 16384;        // 256 KB
+inline constexpr uint32_t kEventBytes = 1u << 20;           // 1 MB: 16 of the largest inline frames
+inline constexpr uint32_t kReceiveBytes = 1024 * 273 * 64;  // 17 MB behind them: a driver's receive buffers, see there
+inline constexpr uint32_t kCommandWords = 1u << 17;         // 512 KB: walked through in order, and within L2
+inline constexpr uint32_t kSlots = 1u << 18;                // connections of one reactor
+inline constexpr uint32_t kReservedDescriptors = 1024;      // kept for opens, ends, drains and closes
 inline constexpr uint32_t kReservedBytes = 128 * 1024;
 
 inline uint32_t Low(uint64_t value) { return static_cast<uint32_t>(value); }

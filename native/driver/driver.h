@@ -76,6 +76,13 @@ class Driver {
   // then true again where there may be more, or an end, behind the bytes: Take may be called once more at once, and
   // need not.
   virtual std::span<const uint8_t> Take(Completion& completion) = 0;
+  // Memory that others see as well, before Start: a driver may receive into it.
+  void OfferReceiveMemory(std::span<uint8_t> memory) { receive_memory_ = memory; }
+  // Where the bytes of the last Take lie in it, they stay as they are until as many calls of Release. False: they do
+  // not, or too many are held already.
+  virtual bool Hold(const uint8_t* /*bytes*/) { return false; }
+  // Outside of a dispatch; EndDispatch makes it known.
+  virtual void Release(const uint8_t* /*bytes*/) {}
   // Memory of the caller's that the next Take may receive into, where bytes leave the socket only then.
   void OfferRoom(std::span<uint8_t> room) { room_ = room; }
   // The block in which the bytes of the last Take lie, from its first byte on; it is the caller's from now on. nullptr
@@ -125,6 +132,7 @@ class Driver {
   virtual size_t InFlight() const = 0;
 
  protected:
+  std::span<uint8_t> receive_memory_;
   std::span<uint8_t> room_;
 
  private:

@@ -31,18 +31,19 @@ uint8_t* EntryAt(void* entries, uint32_t index) {
 }  // namespace
 
 ProvidedBuffers::~ProvidedBuffers() {
-  if (memory_ != nullptr) ::munmap(memory_, memory_bytes_);
+  if (own_ != nullptr) ::munmap(own_, memory_bytes_);
   if (entries_ != nullptr) ::munmap(entries_, entries_bytes_);
 }
 
-int ProvidedBuffers::Open(UringRing* ring, uint32_t count, uint32_t buffer_bytes) {
+int ProvidedBuffers::Open(UringRing* ring, uint32_t count, uint32_t buffer_bytes, std::span<uint8_t> shared) {
   CHECK(count > 0 && count <= 32768 && (count & (count - 1)) == 0);
   CHECK_GT(buffer_bytes, 0u);
   count_ = count;
   buffer_bytes_ = buffer_bytes;
   memory_bytes_ = size_t{count} * buffer_bytes;
   entries_bytes_ = size_t{count} * sizeof(io_uring_buf);
-  memory_ = static_cast<uint8_t*>(Reserve(memory_bytes_));
+  if (shared.size() < memory_bytes_) own_ = Reserve(memory_bytes_);
+  memory_ = shared.size() < memory_bytes_ ? static_cast<uint8_t*>(own_) : shared.data();
   entries_ = Reserve(entries_bytes_);
   if (memory_ == nullptr || entries_ == nullptr) return -ENOMEM;
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "driver/uring_ring.h"
 
@@ -20,11 +21,14 @@ class ProvidedBuffers {
   ProvidedBuffers& operator=(const ProvidedBuffers&) = delete;
   ~ProvidedBuffers();  // after the ring was closed
 
-  // count is a power of two, at most 32768. Memory is reserved, and touched only when bytes arrive in it. Returns 0 or
-  // a negative errno.
-  int Open(UringRing* ring, uint32_t count, uint32_t buffer_bytes);
+  // count is a power of two, at most 32768. `shared` is the buffers' memory where it is large enough; otherwise memory
+  // is reserved. It is touched only when bytes arrive in it. Returns 0 or a negative errno.
+  int Open(UringRing* ring, uint32_t count, uint32_t buffer_bytes, std::span<uint8_t> shared);
 
   const uint8_t* Data(uint32_t buffer) const { return memory_ + size_t{buffer} * buffer_bytes_; }
+  bool IsShared() const { return own_ == nullptr; }
+  bool Contains(const uint8_t* bytes) const { return static_cast<size_t>(bytes - memory_) < memory_bytes_; }
+  uint32_t BufferOf(const uint8_t* bytes) const { return static_cast<uint32_t>((bytes - memory_) / buffer_bytes_); }
 
   // Takes a buffer back; the kernel sees it after Publish.
   void Return(uint32_t buffer);
@@ -40,6 +44,7 @@ class ProvidedBuffers {
   void Add(uint32_t buffer);
 
   uint8_t* memory_ = nullptr;
+  void* own_ = nullptr;  // the same, where it is not shared
   size_t memory_bytes_ = 0;
   void* entries_ = nullptr;
   size_t entries_bytes_ = 0;

@@ -40,10 +40,12 @@ int UringDriver::Start() {
   UringRingOptions ring_options;
   ring_options.mode = mode_;
   if (const int error = ring_.Open(ring_options); error != 0) return error;
-  if (const int error = buffers_.Open(&ring_, options_.receive_buffers, options_.receive_buffer_bytes); error != 0) {
+  if (const int error = buffers_.Open(&ring_, options_.receive_buffers, options_.receive_buffer_bytes, receive_memory_);
+      error != 0) {
     return error;
   }
   handed_out_.reserve(options_.receive_buffers);
+  holds_.resize(options_.receive_buffers);
   arena_.headers.reset(new msghdr[ring_.submission_entries()]);
   arena_.parts.reset(new iovec[kArenaParts]);
   if (mode_ == UringMode::kPolledEventfd) {
@@ -354,29 +356,50 @@ std::span<const uint8_t> UringDriver::ReceiveAtOnce(int fd, bool in_blocks, Comp
   return {spare_->data(), static_cast<size_t>(std::max<ssize_t>(received, 0))};
 }
 
+// No more than half of those that circulate: the others keep receiving, however long JavaScript takes.
+bool UringDriver::Hold(const uint8_t* bytes) {
+  if (!buffers_.IsShared() || !buffers_.Contains(bytes)) return false;
+  uint16_t& holds = holds_[buffers_.BufferOf(bytes)];
+  if (holds == 0) {
+    if (held_ >= buffers_.circulating() / 2) return false;
+    ++held_;
+  }
+  ++holds;
+  return true;
+}
+
+void UringDriver::Release(const uint8_t* bytes) {
+  const uint32_t buffer = buffers_.BufferOf(bytes);
+  CHECK_GT(holds_[buffer], 0);
+  if (--holds_[buffer] > 0) return;
+  --held_;
+  released_ = true;
+  buffers_.Return(buffer);
+}
+
 Block* UringDriver::Detach(const Completion& completion) {
   if (completion.buffer == kSpare) return std::exchange(spare_, nullptr);
   return (completion.buffer & ProvidedBlocks::kIdBit) != 0 ? blocks_.Detach(completion.buffer) : nullptr;
 }
 
 void UringDriver::EndDispatch() {
-  if (handed_out_.empty() && !starved_) return;
+  if (handed_out_.empty() && !starved_ && !released_) return;
   for (const uint16_t buffer : handed_out_) {
     if ((buffer & ProvidedBlocks::kIdBit) != 0) {
       blocks_.Return(buffer);
-    } else {
+    } else if (holds_[buffer] == 0) {
       buffers_.Return(buffer);
     }
   }
   handed_out_.clear();
   buffers_.Publish(starved_);
   if (blocks_.IsOpen()) blocks_.Publish(starved_);
-  starved_ = false;
+  starved_ = released_ = false;
 }
 
 size_t UringDriver::FreeReceiveBuffers(bool in_blocks) const {
   const uint32_t circulating = in_blocks && blocks_.IsOpen() ? blocks_.circulating() : buffers_.circulating();
-  const size_t taken = ReadyCount() + handed_out_.size();
+  const size_t taken = ReadyCount() + handed_out_.size() + (in_blocks ? 0 : held_);
   return circulating > taken ? circulating - taken : 1;
 }
 

@@ -36,6 +36,8 @@ class UringDriver final : public Driver {
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
   Block* Detach(const Completion& completion) override;
+  bool Hold(const uint8_t* bytes) override;
+  void Release(const uint8_t* bytes) override;
   std::span<const uint8_t> ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
@@ -90,6 +92,10 @@ class UringDriver final : public Driver {
   std::vector<io_uring_sqe> spilled_;
   // Buffers of completions handed out and not yet returned.
   std::vector<uint16_t> handed_out_;
+  // How often each is held, past its return by EndDispatch; of how many that is true.
+  std::vector<uint16_t> holds_;
+  uint32_t held_ = 0;
+  bool released_ = false;  // some are back that the kernel does not know of
   bool starved_ = false;
   bool sent_at_once_ = false;  // since the last Submit, or tried
 

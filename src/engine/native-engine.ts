@@ -408,6 +408,9 @@ export class NativeEngine implements Engine {
       case EventKind.largeFrame:
         this.#takeLargeFrame(connection, rings.bytes, place);
         return;
+      case EventKind.heldFrame:
+        this.#takeHeldFrame(connection, rings.bytes, place);
+        return;
       case EventKind.open:
         this.#takeOpen(rings, slot, place);
         return;
@@ -445,6 +448,15 @@ export class NativeEngine implements Engine {
       default:
         throw new Error(`unknown event ${kind} (${length} bytes) from the native engine`);
     }
+  }
+
+  /** A frame that lies behind the ring, in the same array. */
+  #takeHeldFrame(connection: NativeConnection | undefined, bytes: Uint8Array, place: number): void {
+    if (connection?.state !== 'open') return;
+    const start = word(bytes, place);
+    const length = word(bytes, place + 4);
+    if (connection.entry.turn !== this.#turn) this.#touch(connection.entry);
+    connection.entry.handler.frame(connection, bytes, start, start + length);
   }
 
   #takeLargeFrame(connection: NativeConnection | undefined, ring: Uint8Array, place: number): void {

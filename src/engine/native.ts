@@ -158,6 +158,7 @@ export const Control = {
 export const EventKind = {
   frame: 1,
   largeFrame: 2,
+  heldFrame: 18,
   open: 3,
   end: 4,
   drain: 5,
@@ -191,11 +192,21 @@ export const SYSTEM_CALLS = [undefined, 'connect', 'bind', 'read', 'write'] as c
 
 export const EVENT_DESCRIPTORS = 16384;
 export const EVENT_BYTES = 1 << 20;
+/** Behind them: a driver's receive buffers. */
+export const RECEIVE_BYTES = 1024 * 273 * 64;
 export const COMMAND_WORDS = 1 << 17;
 export const SLOTS = 1 << 18;
 
-/** Version, control words, descriptors, event bytes, command words, slots. */
-export const LAYOUT: readonly number[] = [6, Control.words, EVENT_DESCRIPTORS, EVENT_BYTES, COMMAND_WORDS, SLOTS];
+/** Version, control words, descriptors, event bytes, receive bytes, command words, slots. */
+export const LAYOUT: readonly number[] = [
+  7,
+  Control.words,
+  EVENT_DESCRIPTORS,
+  EVENT_BYTES,
+  RECEIVE_BYTES,
+  COMMAND_WORDS,
+  SLOTS,
+];
 
 /** Of a large frame: it does not lie in memory that was offered, and would, had there been any. */
 export const WANTS_LANDING = 0xffff_fffe;
@@ -208,7 +219,8 @@ export function allocateRings(): RingMemory {
   return {
     control: new Uint32Array(Control.words),
     descriptors: new Uint32Array(EVENT_DESCRIPTORS * 4),
-    bytes: new Uint8Array(EVENT_BYTES),
+    // What nobody touches takes no memory.
+    bytes: new Uint8Array(EVENT_BYTES + RECEIVE_BYTES),
     commands: new Uint32Array(COMMAND_WORDS),
     progress: new Uint32Array(SLOTS),
   };

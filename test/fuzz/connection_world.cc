@@ -138,6 +138,7 @@ std::shared_ptr<ConnectionOptions> ConnectionWorld::ReadOptions(uint32_t listene
   if ((limits & 2) != 0) options->credit_bytes = 32;
   if ((limits & 4) != 0) options->high_water_mark = options->low_water_mark = 64;
   if ((limits & 8) != 0) options->max_buffered_bytes = 3'000;
+  if ((limits & 16) != 0) options->held_frame_bytes = 1;
   return options;
 }
 
@@ -467,7 +468,7 @@ void ConnectionWorld::OnFrame(const JsSide::Frame& frame) {
     frame.block->Ref();
     js_.SendBlock(frame.connection, {}, frame.block, frame.offset, length);
   } else {
-    js_.SendReceived(frame.connection, {}, 0, frame.position, length);
+    js_.SendReceived(frame.connection, {}, 0, frame.place, length);
   }
 }
 

@@ -8,10 +8,12 @@
 #include <set>
 #include <string>
 
+#include "driver/uring_driver.h"
 #include "support/doctest_last.h"
 #include "support/mean_driver.h"
 #include "support/random_seed.h"
 #include "support/reactor_bed.h"
+#include "support/uring_refusal.h"
 
 namespace ringway::test {
 namespace {
@@ -40,7 +42,7 @@ void EchoFrames(ReactorBed& bed) {
       frame.block->Ref();
       bed.js.SendBlock(frame.connection, header, frame.block, frame.offset, size);
     } else {
-      bed.js.SendReceived(frame.connection, header, 0, frame.position, size);
+      bed.js.SendReceived(frame.connection, header, 0, frame.place, size);
     }
   };
 }
@@ -140,6 +142,79 @@ TEST_CASE("Large frames that JavaScript has not taken are bounded, and freed wit
   });
 }
 
+// io_uring with buffers that hold a frame of 16 KB: as in earnest, but fewer.
+TEST_CASE("Frames of 8 KB and more are handed over in their receive buffers, and no more than half of these") {
+  constexpr size_t kBuffers = 16;
+  if (!UringRefusal().empty()) {
+    MESSAGE("not run: " << UringRefusal());
+    return;
+  }
+  const std::vector<DriverKind> kinds{
+      {"io_uring, 16 buffers",
+       [] { return std::make_unique<UringDriver>(DriverOptions{.receive_buffers = kBuffers}); }}};
+  OnEach(kinds, [&](ReactorBed& bed) {
+    constexpr size_t kPeers = 12;
+    std::unique_ptr<Peer> peers[kPeers];
+    std::vector<JsConnection*> connections;
+    for (std::unique_ptr<Peer>& peer : peers) connections.push_back(&bed.Open(&peer, bed.Options(), false));
+    const auto frame = [](size_t peer, size_t round) { return RandomBytes(peer * 100 + round, 16'384); };
+    // Nobody takes what came, and more comes.
+    bed.takes = false;
+    for (size_t i = 0; i < kPeers; ++i) peers[i]->SendFrame(frame(i, 0));
+    bed.Turns(20);
+    for (size_t i = 0; i < kPeers; ++i) peers[i]->SendFrame(frame(i, 1));
+    bed.Turns(20);
+    bed.takes = true;
+    REQUIRE(bed.Until([&] { return bed.js.frames == 2 * kPeers; }));
+    CHECK(bed.js.held_frames == kBuffers / 2);
+    // What was held is free again.
+    for (size_t round = 2; round < 6; ++round) {
+      for (size_t i = 0; i < kPeers; ++i) peers[i]->SendFrame(frame(i, round));
+      REQUIRE(bed.Until([&] { return bed.js.frames == (round + 1) * kPeers; }));
+    }
+    CHECK(bed.js.held_frames > 2 * kBuffers);
+    for (size_t i = 0; i < kPeers; ++i) {
+      for (size_t round = 0; round < 6; ++round) CHECK(connections[i]->frames[round] == frame(i, round));
+    }
+    // A shorter one is copied.
+    const uint64_t held = bed.js.held_frames;
+    peers[0]->SendFrame(std::string(8'191, 'x'));
+    REQUIRE(bed.Until([&] { return bed.js.frames == 6 * kPeers + 1; }));
+    CHECK(bed.js.held_frames == held);
+  });
+}
+
+TEST_CASE("What is passed on out of a receive buffer arrives whole, though others receive meanwhile") {
+  if (!UringRefusal().empty()) {
+    MESSAGE("not run: " << UringRefusal());
+    return;
+  }
+  const std::vector<DriverKind> kinds{
+      {"io_uring, 8 buffers", [] { return std::make_unique<UringDriver>(DriverOptions{.receive_buffers = 8}); }}};
+  OnEach(kinds, [&](ReactorBed& bed) {
+    EchoFrames(bed);
+    std::unique_ptr<Peer> peers[6];
+    std::string expected[6];
+    for (size_t i = 0; i < 6; ++i) bed.Open(&peers[i], bed.Options(), i % 2 == 0);
+    for (size_t round = 0; round < 30; ++round) {
+      for (size_t i = 0; i < 6; ++i) {
+        const std::string payload = RandomBytes(round * 6 + i, 8'000 + round * 300);
+        peers[i]->SendFrame(payload);
+        expected[i] += Framed(payload);
+      }
+      bed.Turns(static_cast<int>(round % 3));
+    }
+    REQUIRE(bed.Until([&] {
+      for (size_t i = 0; i < 6; ++i) {
+        if (peers[i]->received.size() < expected[i].size()) return false;
+      }
+      return true;
+    }));
+    for (size_t i = 0; i < 6; ++i) CHECK(peers[i]->received == expected[i]);
+    CHECK(bed.js.held_frames > 0);
+  });
+}
+
 TEST_CASE("What is passed on from the ring arrives behind its header") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> from;
@@ -147,7 +222,7 @@ TEST_CASE("What is passed on from the ring arrives behind its header") {
     bed.Open(&from, bed.Options());
     JsConnection& target = bed.Open(&to, bed.Options());
     bed.js.on_frame = [&](const JsSide::Frame& frame) {
-      bed.js.SendReceived(target, "head:", 0, frame.position, static_cast<uint32_t>(frame.bytes.size()));
+      bed.js.SendReceived(target, "head:", 0, frame.place, static_cast<uint32_t>(frame.bytes.size()));
     };
     std::string expected;
     for (int i = 0; i < 500; ++i) {

@@ -1,6 +1,8 @@
 #include "base/event_ring.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <random>
@@ -68,6 +70,107 @@ TEST_CASE("What was pushed is seen only after Flush, with its bytes") {
   CHECK(memory.Next().kind == static_cast<uint32_t>(EventKind::kEnd));
   memory.Release(memory.Take());
   CHECK_FALSE(ring.Flush());
+}
+
+// As a driver receives, and a framer cuts: `bytes` came, and frames lie at these offsets.
+void Receive(EventRing& ring, uint32_t slot, const std::string& bytes,
+             const std::vector<std::pair<size_t, size_t>>& frames) {
+  const std::span<uint8_t> room = ring.RoomToReceive(kLargest);
+  REQUIRE(room.size() == kLargest);
+  std::copy(bytes.begin(), bytes.end(), room.begin());
+  ring.BeginReceived(bytes.size());
+  for (const auto& [offset, length] : frames) {
+    CHECK(ring.HoldsReceived(&room[offset]));
+    ring.PushFrameInPlace(slot, &room[offset], length);
+  }
+  CHECK_FALSE(ring.HoldsReceived(room.data() + bytes.size()));
+  ring.EndReceived();
+  CHECK_FALSE(ring.HoldsReceived(room.data()));
+}
+
+TEST_CASE("Frames are cut where they were received, and what is not in a frame takes no room") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  PushFrame(ring, 1, "before");
+  Receive(ring, 2, "--one----two--thr", {{2, 3}, {9, 3}});
+  PushFrame(ring, 3, "behind");
+  Receive(ring, 4, "nothing whole", {});
+  PushFrame(ring, 5, "last");
+  ring.Flush();
+  uint32_t end = 0;
+  for (const char* expected : {"before", "one", "two", "behind", "last"}) {
+    CHECK(memory.BytesOf(memory.Next()) == expected);
+    CHECK(memory.Next().position + 7 >= end);
+    end = memory.Take();
+  }
+  CHECK(end == 8 + 16 + 8 + 8);
+  memory.Release(end);
+  CHECK_FALSE(ring.Flush());
+}
+
+TEST_CASE("An event between a frame in its place and the end of what came with it is written behind all of it") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  const std::span<uint8_t> room = ring.RoomToReceive(kLargest);
+  const std::string bytes = "first, and a rest that is not looked at yet";
+  std::copy(bytes.begin(), bytes.end(), room.begin());
+  ring.BeginReceived(bytes.size());
+  ring.PushFrameInPlace(1, room.data(), 5);
+  const uint64_t body = UINT64_MAX;
+  ring.Push(EventKind::kFault, 1, {reinterpret_cast<const uint8_t*>(&body), sizeof body});
+  CHECK(std::string_view(reinterpret_cast<const char*>(room.data()), bytes.size()) == bytes);
+  ring.EndReceived();
+  ring.Flush();
+  CHECK(memory.BytesOf(memory.Next()) == "first");
+  memory.Take();
+  CHECK(memory.BytesOf(memory.Next()) == std::string(8, '\xff'));
+}
+
+TEST_CASE("There is no room to receive where a frame has none, and bytes stay clear of those that are looked at") {
+  Memory memory;
+  EventRing ring(memory.Get());
+  const std::string frame(kLargest, 'x');
+  size_t received = 0;
+  for (; !ring.RoomToReceive(kLargest).empty(); ++received) {
+    CHECK(ring.HasRoomForFrame(kLargest));
+    Receive(ring, static_cast<uint32_t>(received), frame, {{0, kLargest}});
+  }
+  CHECK(received > 10);
+  CHECK_FALSE(ring.HasRoomForFrame(kLargest));
+  ring.Flush();
+  for (size_t i = 0; i < received; ++i) {
+    CHECK(memory.BytesOf(memory.Next()) == frame);
+    memory.Release(memory.Take());
+  }
+  CHECK_FALSE(ring.RoomToReceive(kLargest).empty());
+}
+
+TEST_CASE("A frame in a receive buffer is released with its event") {
+  Memory memory;
+  memory.bytes.resize(kEventBytes + 1000);
+  EventRing::Memory shared = memory.Get();
+  shared.receive_bytes = 1000;
+  EventRing ring(shared);
+  const std::span<uint8_t> buffers = ring.ReceiveMemory();
+  REQUIRE(buffers.size() == 1000);
+  CHECK(ring.IsReceiveMemory(&buffers[0]));
+  CHECK(ring.IsReceiveMemory(&buffers[999]));
+  CHECK_FALSE(ring.IsReceiveMemory(&buffers[0] - 1));
+  CHECK_FALSE(ring.IsReceiveMemory(&buffers[999] + 1));
+  CHECK_FALSE(ring.IsReceiveMemory(reinterpret_cast<const uint8_t*>(&ring)));
+  const uint32_t first = ring.PushHeldFrame(7, &buffers[10], 20);
+  const uint32_t second = ring.PushHeldFrame(8, &buffers[500], 30);
+  ring.Flush();
+  CHECK(memory.Next().kind == static_cast<uint32_t>(EventKind::kHeldFrame));
+  HeldFrameEvent event;
+  std::memcpy(&event, memory.BytesOf(memory.Next()).data(), sizeof event);
+  CHECK(event.place == kEventBytes + 10);
+  CHECK(event.length == 20);
+  CHECK(ring.Passed(event.place, event.length) == &buffers[10]);
+  CHECK_FALSE(ring.HasReleased(first));
+  memory.Release(memory.Take());
+  CHECK(ring.HasReleased(first));
+  CHECK_FALSE(ring.HasReleased(second));
 }
 
 TEST_CASE("An empty ring begins at its start again: a light load stays within a few cache lines") {
@@ -300,7 +403,15 @@ TEST_CASE("A thread fills the ring while another empties it") {
         if (i % 1000 == 999) {
           ring.Push(EventKind::kEnd, i);
         } else {
-          ring.PushFrame(i, Span(frame).data(), length);
+          const std::span<uint8_t> room = i % 3 == 0 ? ring.RoomToReceive(length + 9) : std::span<uint8_t>();
+          if (room.empty()) {
+            ring.PushFrame(i, Span(frame).data(), length);
+          } else {
+            std::copy_n(frame.begin(), length, room.begin() + 4);
+            ring.BeginReceived(length + 9);
+            ring.PushFrameInPlace(i, &room[4], length);
+            ring.EndReceived();
+          }
         }
         ++i;
         if (random() % 8 != 0) continue;

@@ -42,8 +42,15 @@ FakeDriver::End& FakeDriver::At(int fd) {
 }
 
 int FakeDriver::Start() {
+  const size_t each = options_.driver.receive_buffer_bytes;
+  std::span<uint8_t> memory = receive_memory_;
+  if (memory.size() < each * options_.driver.receive_buffers) {
+    own_memory_.resize(each * options_.driver.receive_buffers);
+    memory = own_memory_;
+  }
   for (uint32_t i = 0; i < options_.driver.receive_buffers; ++i) {
-    buffers_.emplace_back(options_.driver.receive_buffer_bytes, kPoison);
+    buffers_.push_back(memory.subspan(i * each, each));
+    std::fill(buffers_[i].begin(), buffers_[i].end(), kPoison);
     free_buffers_.push_back(i);
     free_blocks_.push_back(options_.driver.receive_buffers + i);
   }
@@ -449,7 +456,7 @@ std::span<const uint8_t> FakeDriver::Take(Completion& completion) {
   if (!completion.has_data) Fail("bytes were taken twice, or where there are none");
   completion.has_data = false;
   // The last bytes taken are no longer valid.
-  if (taken_ != kNoBuffer) Poison(taken_);
+  if (taken_ != kNoBuffer && !holds_.contains(taken_)) Poison(taken_);
   taken_ = completion.buffer;
   if (completion.buffer != kNoBuffer) {
     const std::span<const uint8_t> bytes(DataOf(completion.buffer), filled_[completion.buffer]);
@@ -493,6 +500,28 @@ std::span<const uint8_t> FakeDriver::ReceiveAtOnce(int fd, bool in_blocks, Compl
   return {at_once_->data(), count};
 }
 
+uint32_t FakeDriver::BufferOf(const uint8_t* bytes) const {
+  return static_cast<uint32_t>(bytes - buffers_[0].data()) / options_.driver.receive_buffer_bytes;
+}
+
+bool FakeDriver::Hold(const uint8_t* bytes) {
+  if (!own_memory_.empty()) return false;
+  const uint32_t buffer = BufferOf(bytes);
+  if (buffer != taken_) Fail("bytes were held that were not the last ones taken");
+  if (!holds_.contains(buffer) && holds_.size() >= (buffers_.size() + 1) / 2) return false;
+  ++holds_[buffer];
+  return true;
+}
+
+void FakeDriver::Release(const uint8_t* bytes) {
+  const auto found = holds_.find(BufferOf(bytes));
+  if (found == holds_.end()) Fail("bytes were released that nobody held");
+  if (--found->second > 0) return;
+  const uint32_t buffer = found->first;
+  holds_.erase(found);
+  GiveBack(buffer);
+}
+
 Block* FakeDriver::Detach(const Completion& completion) {
   if (completion.buffer == kNoBuffer) return std::exchange(at_once_, nullptr);
   if (completion.has_data || completion.buffer != taken_)
@@ -501,7 +530,9 @@ Block* FakeDriver::Detach(const Completion& completion) {
 }
 
 void FakeDriver::EndDispatch() {
-  for (const uint32_t buffer : handed_out_) GiveBack(buffer);
+  for (const uint32_t buffer : handed_out_) {
+    if (!holds_.contains(buffer)) GiveBack(buffer);
+  }
   handed_out_.clear();
   taken_ = kNoBuffer;
 }

@@ -92,6 +92,8 @@ class FakeDriver final : public Driver {
   void StopReceive(UserData data, int fd) override;
   std::span<const uint8_t> Take(Completion& completion) override;
   Block* Detach(const Completion& completion) override;
+  bool Hold(const uint8_t* bytes) override;
+  void Release(const uint8_t* bytes) override;
   std::span<const uint8_t> ReceiveAtOnce(int fd, bool in_blocks, Completion& completion) override;
   int32_t Send(UserData data, int fd, const iovec* iov, int iov_count) override;
   void Watch(UserData data, int fd) override;
@@ -148,6 +150,7 @@ class FakeDriver final : public Driver {
   // Buffers are numbered on: first those that are used again, then those that are blocks.
   bool IsBlock(uint32_t buffer) const { return buffer != kNoBuffer && buffer >= buffers_.size(); }
   uint8_t* DataOf(uint32_t buffer);
+  uint32_t BufferOf(const uint8_t* bytes) const;
   uint32_t TakeFree(bool in_blocks);  // kNoBuffer: there is none
   void Poison(uint32_t buffer);
   void GiveBack(uint32_t buffer);
@@ -170,9 +173,11 @@ class FakeDriver final : public Driver {
   std::vector<Operation> operations_;
   std::deque<Posted> posted_;
   size_t in_flight_ = 0;
-  std::vector<std::vector<uint8_t>> buffers_;
-  std::vector<size_t> filled_;  // bytes in each buffer
-  std::vector<Block*> blocks_;  // nullptr: not in use, or detached
+  std::vector<uint8_t> own_memory_;  // of the buffers, where none is shared
+  std::vector<std::span<uint8_t>> buffers_;
+  std::map<uint32_t, int> holds_;  // of a buffer, past EndDispatch
+  std::vector<size_t> filled_;     // bytes in each buffer
+  std::vector<Block*> blocks_;     // nullptr: not in use, or detached
   std::vector<uint32_t> free_buffers_;
   std::vector<uint32_t> free_blocks_;
   Block* at_once_ = nullptr;  // of the last ReceiveAtOnce

@@ -31,7 +31,7 @@ JsSide::~JsSide() {
 
 ReactorMemory JsSide::memory() {
   ReactorMemory memory;
-  memory.events = {control_.data(), descriptors_.data(), bytes_.data()};
+  memory.events = {control_.data(), descriptors_.data(), bytes_.data(), kReceiveBytes};
   memory.commands = words_.data();
   memory.progress = progress_.data();
   return memory;
@@ -78,6 +78,8 @@ void JsSide::TakeOne(const Descriptor& descriptor) {
   switch (static_cast<EventKind>(descriptor.kind)) {
     case EventKind::kFrame:
       return TakeFrame(descriptor);
+    case EventKind::kHeldFrame:
+      return TakeHeldFrame(descriptor);
     case EventKind::kLargeFrame:
       return TakeLargeFrame(descriptor);
     case EventKind::kOpen:
@@ -114,15 +116,27 @@ void JsSide::TakeOne(const Descriptor& descriptor) {
 }
 
 void JsSide::TakeFrame(const Descriptor& descriptor) {
-  JsConnection& connection = *by_slot_.at(descriptor.slot);
-  CHECK_EQ(connection.ends, 0);
   const uint32_t place = descriptor.position & (kEventBytes - 1);
   CHECK_LE(place + descriptor.length, kEventBytes);
-  const std::string_view bytes(reinterpret_cast<const char*>(&bytes_[place]), descriptor.length);
+  TakeFrameAt(descriptor.slot, place, descriptor.length);
+}
+
+void JsSide::TakeHeldFrame(const Descriptor& descriptor) {
+  const auto event = Body<HeldFrameEvent>(descriptor);
+  CHECK_LE(kEventBytes, event.place);
+  CHECK_LE(size_t{event.place} + event.length, kEventBytes + kReceiveBytes);
+  ++held_frames;
+  TakeFrameAt(descriptor.slot, event.place, event.length);
+}
+
+void JsSide::TakeFrameAt(uint32_t slot, uint32_t place, uint32_t length) {
+  JsConnection& connection = *by_slot_.at(slot);
+  CHECK_EQ(connection.ends, 0);
+  const std::string_view bytes(reinterpret_cast<const char*>(&bytes_[place]), length);
   ++frames;
   connection.bytes += bytes.size();
   if (on_frame) {
-    on_frame({connection, bytes, descriptor.position});
+    on_frame({connection, bytes, place});
   } else {
     connection.frames.emplace_back(bytes);
   }
@@ -200,17 +214,16 @@ void JsSide::Send(const JsConnection& to, std::string_view bytes) {
   Write(Command(CommandKind::kSend, to, {static_cast<uint32_t>(bytes.size()), 0, 0, 0}, bytes));
 }
 
-void JsSide::SendReceived(const JsConnection& to, std::string_view header, uint32_t reactor, uint32_t position,
+void JsSide::SendReceived(const JsConnection& to, std::string_view header, uint32_t reactor, uint32_t place,
                           uint32_t length) {
-  const uint32_t start = position & (kEventBytes - 1);
-  if (Place(Command(CommandKind::kSend, to, {static_cast<uint32_t>(header.size()), reactor, start, length}, header))) {
+  if (Place(Command(CommandKind::kSend, to, {static_cast<uint32_t>(header.size()), reactor, place, length}, header))) {
     passed_on_ = true;
     return;
   }
   // What waits with JavaScript holds its bytes: those in the ring may be gone by then.
   CHECK_EQ(reactor, reactor_);
   std::string bytes(header);
-  bytes.append(reinterpret_cast<const char*>(&bytes_[start]), length);
+  bytes.append(reinterpret_cast<const char*>(&bytes_[place]), length);
   spilled_.push_back(Command(CommandKind::kSend, to, {static_cast<uint32_t>(bytes.size()), 0, 0, 0}, bytes));
 }
 

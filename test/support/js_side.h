@@ -81,11 +81,11 @@ struct JsConnection {
 
 class JsSide {
  public:
-  // A frame within the ring (or a block): where its bytes lie, for SendReceived and SendBlock.
+  // A frame within the shared bytes (or a block): where it lies, for SendReceived and SendBlock.
   struct Frame {
     JsConnection& connection;
     std::string_view bytes;
-    uint32_t position = 0;
+    uint32_t place = 0;
     Block* block = nullptr;  // of a large frame; borrowed
     uint32_t offset = 0;
   };
@@ -111,8 +111,7 @@ class JsSide {
 
   // --- commands, visible to the reactor with Publish
   void Send(const JsConnection& to, std::string_view bytes);
-  void SendReceived(const JsConnection& to, std::string_view header, uint32_t reactor, uint32_t position,
-                    uint32_t length);
+  void SendReceived(const JsConnection& to, std::string_view header, uint32_t reactor, uint32_t place, uint32_t length);
   // Takes over one reference.
   void SendBlock(const JsConnection& to, std::string_view header, Block* block, uint32_t offset, uint32_t length);
   // The bytes stay as they are until they were taken (Progress) or the connection is closed.
@@ -142,6 +141,7 @@ class JsSide {
   std::vector<uint32_t> listeners_closed;
   int stopped = 0;
   uint64_t frames = 0;
+  uint64_t held_frames = 0;      // of them, those that came as they lay in a receive buffer
   std::vector<uint32_t> landed;  // landings that were told of as received
 
   JsConnection& Last() { return *connections.back(); }
@@ -154,6 +154,8 @@ class JsSide {
  private:
   void TakeOne(const Descriptor& descriptor);
   void TakeFrame(const Descriptor& descriptor);
+  void TakeHeldFrame(const Descriptor& descriptor);
+  void TakeFrameAt(uint32_t slot, uint32_t place, uint32_t length);
   void TakeLargeFrame(const Descriptor& descriptor);
   void TakeOpen(const Descriptor& descriptor);
   void TakeClose(const Descriptor& descriptor);
@@ -174,7 +176,7 @@ class JsSide {
   const uint32_t reactor_;
   const ZeroedArray<uint32_t> control_{static_cast<size_t>(ControlWord::kWords)};
   const ZeroedArray<Descriptor> descriptors_{kEventDescriptors};
-  const ZeroedArray<uint8_t> bytes_{kEventBytes};
+  const ZeroedArray<uint8_t> bytes_{kEventBytes + kReceiveBytes};
   const ZeroedArray<uint32_t> words_{kCommandWords};
   const ZeroedArray<uint32_t> progress_{kSlots};
   uint32_t tail_ = 0;
