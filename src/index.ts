@@ -1,4 +1,10 @@
-/** The public names, by hand: what is not here is not API. */
+/**
+ * The gateway, the frame server under it, and the SDKs of backends and clients.
+ *
+ * The public names, by hand: what is not here is not API.
+ *
+ * @module ringway
+ */
 
 // Frame server: frames to a handler.
 export {

@@ -3,7 +3,7 @@
  * libraries and its workers, gives `ringway/net`. What Node's own modules build on `net` keeps Node's: `http`, `https`, `http2`,
  * `tls`. `RINGWAY_ENGINE=portable` leaves everything as it was.
  *
- * @module
+ * @module ringway/register
  */
 import nodeNet from 'node:net';
 import net from './net/index.js';

@@ -3,7 +3,7 @@
  *
  * Which of the two is decided once, when the module is loaded.
  *
- * @module
+ * @module ringway/net
  */
 import nodeNet from 'node:net';
 import type { DriverName } from '../engine/engine.js';
