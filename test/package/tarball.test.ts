@@ -60,7 +60,7 @@ describe('package.json', () => {
       for (const path of typeof target === 'string' ? [target] : [target.types, target.default])
         expect(files, name).toContain(path.replace('./', ''));
     }
-    expect(Object.keys(described.exports)).toEqual(expect.arrayContaining(['.', './package.json']));
+    expect(Object.keys(described.exports)).toEqual(['.', './net', './register', './package.json']);
     expect(files).toContain(described.bin.ringway);
   });
 

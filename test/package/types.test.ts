@@ -49,9 +49,40 @@ server.listen().catch((error: unknown) => {
 createServer({ framing: 'xml' }, {});
 `;
 
+/** What programs write on `node:net`, with the import changed: values, types by each way of importing, heirs. */
+const NET_PROGRAM = `
+import 'ringway/register';
+import net, { type AddressInfo, connect, createServer, engine, type NetEngine, Server, Socket } from 'ringway/net';
+import * as all from 'ringway/net';
+class Heir extends Socket {
+  readonly heard: Buffer[] = [];
+}
+const server: net.Server = createServer({ noDelay: true }, (socket) => void socket.end(socket.remoteAddress ?? ''));
+server.on('drop', (data?: net.DropArgument) => console.log(data?.remotePort));
+server.listen({ port: 0, host: '127.0.0.1' } satisfies net.ListenOptions, () => {
+  const { port } = server.address() as AddressInfo;
+  const options: net.NetConnectOpts = { port };
+  const client: all.Socket = net.connect(options, () => client.setKeepAlive(true, 1_000));
+  const other: Socket = connect(port).on('data', (chunk) => new Heir().heard.push(chunk));
+  other.resetAndDestroy();
+});
+export const isServer = (one: unknown): one is Server => one instanceof Server;
+export const lists: [all.BlockList, net.BlockList] = [new all.BlockList(), new net.BlockList()];
+export const address: all.SocketAddress = new net.SocketAddress({ port: 1 } satisfies all.SocketAddressInitOptions);
+export const running: NetEngine = engine;
+export const name: 'io_uring' | 'epoll' | 'portable' = engine.name;
+// @ts-expect-error: the types are there, so this is a mistake
+connect({ port: 1, host: 1 });
+// @ts-expect-error: an option of another type
+createServer({ noDelay: 'yes' });
+// @ts-expect-error: the default export is like Node's, which has no engine
+net.engine;
+`;
+
 describe.skipIf(missing !== undefined)('a TypeScript program compiles', () => {
   test.each([
     ['as ESM, nodenext', 'module', { module: 'nodenext' }],
+    ['as ESM, node16', 'module', { module: 'node16' }],
     ['as CommonJS, nodenext', 'commonjs', { module: 'nodenext' }],
     ['as CommonJS, node20', 'commonjs', { module: 'node20' }],
     ['for a bundler', 'module', { module: 'esnext', moduleResolution: 'bundler' }],
@@ -60,6 +91,7 @@ describe.skipIf(missing !== undefined)('a TypeScript program compiles', () => {
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'package.json'), JSON.stringify({ type }));
     writeFileSync(join(folder, 'program.ts'), PROGRAM);
+    writeFileSync(join(folder, 'net-program.ts'), NET_PROGRAM);
     const compilerOptions = {
       ...options,
       target: 'es2023',
@@ -69,7 +101,10 @@ describe.skipIf(missing !== undefined)('a TypeScript program compiles', () => {
       // Node's types are the consumer's own; these are the ones that the package was compiled with.
       typeRoots: [join(ROOT, 'node_modules/@types')],
     };
-    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['program.ts'] }));
+    writeFileSync(
+      join(folder, 'tsconfig.json'),
+      JSON.stringify({ compilerOptions, files: ['program.ts', 'net-program.ts'] }),
+    );
     const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
     const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', folder], { encoding: 'utf8' });
     expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
