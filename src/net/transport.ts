@@ -53,6 +53,12 @@ interface Unsent {
 /** Since Node 22 a write that the socket's end cuts short fails; before that it is said to be done. */
 const TELLS_CANCELLED = Number(process.versions.node.split('.')[0]) >= 22;
 
+/**
+ * Until 1.51 libuv asks a connection that has hung up for no more than a first short read, and calls that an end; from 1.52 on
+ * (Node 24) it reads the reset.
+ */
+const CALLS_HANGUP_END = Number(process.versions.uv.split('.')[1]) < 52;
+
 const NO_PARTS: readonly Uint8Array[] = [];
 const NO_HEADER = new Uint8Array(0);
 
@@ -471,8 +477,13 @@ export class Transport extends AsyncResource implements Scope {
     // Both directions are over; the socket is destroyed when its user has read everything.
     const isOver = info.reason === 'closed' || info.reason === 'peer-closed';
     if (isOver && info.errorCode === undefined) this.#takeFinish();
-    else if (info.syscall === 'read' && this.attempt === undefined && this.#isUnread) this.#takeUnread(info);
+    else if (info.syscall === 'read' && this.attempt === undefined && this.#isFoundLater(info)) this.#takeUnread(info);
     else socketEvents.failed(this.#socket, this, info);
+  }
+
+  /** By another read, or by a write that waits: libuv writes before it reads again. */
+  #isFoundLater({ isBehindBytes = false }: CloseInfo): boolean {
+    return this.#isUnread || (isBehindBytes && this.isWriting);
   }
 
   /** Nobody asked for what reading would find now. */
@@ -480,12 +491,9 @@ export class Transport extends AsyncResource implements Scope {
     return this.#input === 'ended' || !this.reading || this.#held !== undefined;
   }
 
-  /**
-   * Bytes and a reset behind them: libuv asks a connection that has hung up for no more than a first short read, and calls that an
-   * end.
-   */
+  /** Bytes and a reset behind them. */
   #takeCutOff(): void {
-    if (!this.#isUnread) this.#takeEnd();
+    if (CALLS_HANGUP_END && !this.#isUnread) this.#takeEnd();
   }
 
   /** A failure is found by who reads, or writes. */

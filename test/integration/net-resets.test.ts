@@ -64,7 +64,7 @@ describeNets('net: resets', ({ same }) => {
     await once(client, 'close');
   });
 
-  // Between the bytes and the error an end that never came: libuv asks a socket that has hung up for no more.
+  // Until libuv 1.51 between the bytes and the error an end that never came: it asks a socket that has hung up for no more.
   same('bytes and a reset in one turn, while a write is pending', async (world) => {
     const { client, peer } = await stalled(world);
     peer.write(' download');
