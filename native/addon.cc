@@ -280,15 +280,17 @@ napi_value FinishSends(napi_env env, napi_callback_info info) {
   return values::Undefined(env);
 }
 
-// sendNow(engine, slot, generation, bytes): the one reactor of an engine in Node's loop; the bytes stay the caller's
+// sendNow(engine, slot, generation, bytes, keep): the one reactor of an engine in Node's loop; the bytes stay the
+// caller's, and with keep = 1 they may change at once
 napi_value SendNow(napi_env env, napi_callback_info info) {
-  const Arguments<4> arguments(env, info);
+  const Arguments<5> arguments(env, info);
   Bridge& engine = EngineOf(env, arguments.at[0]);
   CHECK(engine.external_loop());
   const values::Bytes bytes = values::TypedArray(env, arguments.at[3]);
   engine.group().reactor(0).SendNow(static_cast<uint32_t>(values::Number(env, arguments.at[1])),
                                     static_cast<uint32_t>(values::Number(env, arguments.at[2])),
-                                    {static_cast<const uint8_t*>(bytes.data), bytes.length});
+                                    {static_cast<const uint8_t*>(bytes.data), bytes.length},
+                                    values::Number(env, arguments.at[4]) != 0);
   return values::Undefined(env);
 }
 

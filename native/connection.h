@@ -42,7 +42,7 @@ class Connection final : public OperationOwner {
   void OnCommand(CommandKind kind, const uint32_t* words) override;
   bool RestartReceive() override;
   void SettleLent() override;
-  void SendNow(std::span<const uint8_t> bytes) override;
+  void SendNow(std::span<const uint8_t> bytes, bool keep) override;
   void OnAbandoned(uint32_t token) override;
   void SetFraming(const FramingOptions& framing) override;
   void Shut(bool graceful) override;

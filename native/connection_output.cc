@@ -261,12 +261,21 @@ void Connection::SettleLent() {
 }
 
 // The caller waits for the answer, so that it may use its memory again: not the one send of the turn, as for what is
-// copied.
-void Connection::SendNow(std::span<const uint8_t> bytes) {
+// copied. To `keep` is to copy what the kernel does not take.
+void Connection::SendNow(std::span<const uint8_t> bytes, bool keep) {
   if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
-  out_.AppendPinned(bytes.data(), bytes.size());
-  if (!send_pending_ && send_error_ == 0) {
-    if (!SendAtOnce()) return;
+  const bool may_send = !send_pending_ && send_error_ == 0;
+  if (!keep) {
+    out_.AppendPinned(bytes.data(), bytes.size());
+  } else if (may_send) {
+    out_.AppendLent(bytes.data(), bytes.size());
+  } else {
+    out_.Append(bytes);
+  }
+  if (may_send) {
+    const bool goes_on = SendAtOnce();
+    out_.KeepLent();
+    if (!goes_on) return;
     // The driver says when there is room; until then nobody tries again.
     StartSend();
   }

@@ -36,7 +36,7 @@ class OperationOwner : public ListNode<ByDirty>, public ListNode<ByReady>, publi
   // Once after commands that lent it memory, while that memory is still unchanged.
   virtual void SettleLent() {}
   // Bytes of somebody else's, and what was queued before them: to the kernel, as much as it takes at once.
-  virtual void SendNow(std::span<const uint8_t>) {}
+  virtual void SendNow(std::span<const uint8_t>, bool /*keep*/) {}
   // From its next frame on it is cut so.
   virtual void SetFraming(const FramingOptions&) {}
   // JavaScript no longer wants the outgoing connection that it called so.

@@ -104,10 +104,10 @@ void Reactor::RunCommands() {
   FinishTurn();
 }
 
-void Reactor::SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes) {
+void Reactor::SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes, bool keep) {
   now_ms_ = clock_();
   TakeCommands();
-  if (OperationOwner* owner = Find(slot, generation)) owner->SendNow(bytes);
+  if (OperationOwner* owner = Find(slot, generation)) owner->SendNow(bytes, keep);
 }
 
 // A send in flight may be over without our having looked, and what stands behind it has not been tried yet.

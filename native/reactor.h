@@ -58,7 +58,7 @@ class Reactor {
   // Between two ticks: takes commands, then gives the kernel what that connection has queued, and these bytes behind
   // it, as far as it takes them at once. The rest stays where it lies: whoever asks for the connection's drain hears of
   // it.
-  void SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes);
+  void SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes, bool keep);
   // At the end of the process: sends go on as long as the kernel takes what is queued.
   void FinishSends();
   // The last Tick left what else had come, because so many long chunks wait for JavaScript: it is worth another at

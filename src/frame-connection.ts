@@ -25,7 +25,7 @@ export class FrameConnection {
   }
 
   /**
-   * Sends one frame; the bytes are copied or pinned, the buffer may be used again at once.
+   * Sends one frame; the kernel takes the bytes in this call or they are copied: the buffer may be used again at once.
    * @returns false when more than `highWaterMark` bytes wait (`drain` follows), or nothing can be sent any more.
    * @throws RingwayError `ERR_FRAME_TOO_LONG`, `ERR_INVALID_FRAME`; TypeError `ERR_INVALID_BYTES` for what is neither a Uint8Array
    *   nor a string
@@ -39,8 +39,8 @@ export class FrameConnection {
     if (connection === undefined) return this.#sendEarly(encoder, headerLength, bytes);
     const sent =
       bytes === frames.delivered
-        ? connection.sendFrame(encoder.header, headerLength, frames.bytes, frames.start, frames.endOfFrame)
-        : connection.sendFrame(encoder.header, headerLength, bytes, 0, bytes.length);
+        ? connection.sendNow(encoder.header, headerLength, frames.bytes, frames.start, frames.endOfFrame)
+        : connection.sendNow(encoder.header, headerLength, bytes, 0, bytes.length);
     const { trailer } = encoder;
     return trailer.length === 0 ? sent : connection.sendFrame(trailer, trailer.length, NOTHING, 0, 0);
   }

@@ -238,8 +238,14 @@ export interface Connection {
    */
   sendPinned(bytes: Uint8Array): boolean;
   /**
+   * `sendFrame` of bytes that may change as soon as it returns: long ones (over 64 KB) are given to the kernel in this call where Node's
+   * loop drives the engine, as far as it takes them, and what is left is copied.
+   */
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean;
+  /**
    * The hot path of `send`: `header[0, headerLength)` and then `bytes[start, end)`, without a view being made. `bytes` may be
-   * those of the frame being delivered: they are then passed on inside the engine.
+   * those of the frame being delivered: they are then passed on inside the engine. Long ones that the engine received (over 64 KB) are read
+   * where they lie, and must not change before `bufferedAmount` says that they were taken.
    * @throws RangeError `ERR_OUT_OF_RANGE` where header or bytes are shorter than is said.
    */
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean;

@@ -132,7 +132,7 @@ export class NativeConnection implements Connection {
     const { commands } = rings;
     if (engine.reactors === 0 && !commands.hasSpilled) {
       commands.publish();
-      engine.addon.sendNow(engine.handle, this.slot, this.generation, bytes);
+      engine.addon.sendNow(engine.handle, this.slot, this.generation, bytes, 0);
     } else {
       this.#queuePinned(commands, bytes, 0, bytes.length);
       if (!engine.inTurn) commands.publish();
@@ -196,6 +196,30 @@ export class NativeConnection implements Connection {
       this.#holdOn(bytes);
       engine.pinning.add(this);
     }
+    return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
+  }
+
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const { rings } = this;
+    // Shorter ones are copied anyway.
+    const isShort = end - start <= BLOCK_BYTES;
+    if (isShort || this.state !== 'open' || rings === undefined || this.ending?.finished) {
+      return this.sendFrame(header, headerLength, bytes, start, end);
+    }
+    checkRange('header', header, 0, headerLength);
+    checkRange('bytes', bytes, start, end);
+    const { engine } = this.entry;
+    const { commands } = rings;
+    if (engine.reactors === 0 && !commands.hasSpilled) {
+      if (headerLength > 0) commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
+      commands.publish();
+      const all = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
+      engine.addon.sendNow(engine.handle, this.slot, this.generation, all, 1);
+    } else {
+      this.#sendCopiedBlock(commands, header, headerLength, bytes, start, end);
+      if (!engine.inTurn) commands.publish();
+    }
+    this.#queued += headerLength + end - start;
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }
 
@@ -357,14 +381,28 @@ export class NativeConnection implements Connection {
     start: number,
     end: number,
   ): void {
-    const { addon, blockAddress } = this.entry.engine;
+    const { addon } = this.entry.engine;
     const block = blockOf(bytes);
-    if (block !== undefined) {
-      const { low, high } = block;
-      const offset = block.offset + bytes.byteOffset + start;
-      addon.refBlock(low, high);
-      commands.sendBlock(this.slot, this.generation, header, headerLength, low, high, offset, end - start);
-    } else if (addon.makeBlock(bytes, start, end, blockAddress)) {
+    if (block === undefined) {
+      this.#sendCopiedBlock(commands, header, headerLength, bytes, start, end);
+      return;
+    }
+    const { low, high } = block;
+    const offset = block.offset + bytes.byteOffset + start;
+    addon.refBlock(low, high);
+    commands.sendBlock(this.slot, this.generation, header, headerLength, low, high, offset, end - start);
+  }
+
+  #sendCopiedBlock(
+    commands: CommandRing,
+    header: Uint8Array,
+    headerLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const { addon, blockAddress } = this.entry.engine;
+    if (addon.makeBlock(bytes, start, end, blockAddress)) {
       commands.sendBlock(
         this.slot,
         this.generation,

@@ -114,9 +114,10 @@ export interface Addon {
   finishSends(engine: EngineHandle): void;
   /**
    * Of the reactor in Node's loop: takes commands, then gives the kernel what the connection has queued, and `bytes` behind it,
-   * as much as it takes at once. What is left of `bytes` is read where it lies, until `progress` has passed it.
+   * as much as it takes at once. What is left of `bytes` is copied with `keep` 1; with 0 it is read where it lies, until `progress`
+   * has passed it.
    */
-  sendNow(engine: EngineHandle, slot: number, generation: number, bytes: Uint8Array): void;
+  sendNow(engine: EngineHandle, slot: number, generation: number, bytes: Uint8Array, keep: number): void;
   /** Of the reactor in Node's loop: 64 KB to receive into, which the caller keeps as they are until an event names `index`. */
   offerLanding(engine: EngineHandle, index: number, bytes: Uint8Array): void;
   /** Whether the engine keeps Node's loop alive. */

@@ -218,6 +218,10 @@ export class PortableConnection implements Connection, Timed {
     return this.#output.sendPinned(bytes);
   }
 
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.#output.sendNow(header, headerLength, bytes, start, end);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     return this.#output.sendFrame(header, headerLength, bytes, start, end);
   }

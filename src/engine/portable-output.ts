@@ -106,6 +106,15 @@ export class PortableOutput {
     return this.#queued(headerLength + end - start);
   }
 
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    checkRange('header', header, 0, headerLength);
+    checkRange('bytes', bytes, start, end);
+    if (!this.maySend) return false;
+    this.#queue.add(header, 0, headerLength);
+    this.#queue.addCopy(bytes, start, end);
+    return this.#queued(headerLength + end - start);
+  }
+
   /** @returns what `send` answers. */
   #queued(bytes: number): boolean {
     const host = this.#host;

@@ -51,6 +51,17 @@ export class SendQueue {
     this.#gatheredLength = at + length;
   }
 
+  /** Copies, the frame being delivered too. */
+  addCopy(bytes: Uint8Array, start: number, end: number): void {
+    if (end - start <= GATHERED_PART_BYTES) {
+      this.add(bytes, start, end);
+      return;
+    }
+    const copy = Buffer.allocUnsafeSlow(end - start);
+    copy.set(bytes.subarray(start, end));
+    this.addPinned(copy);
+  }
+
   /** Nothing is copied: the caller leaves the bytes alone until they are sent. */
   addPinned(bytes: Uint8Array): void {
     if (this.#gatheredLength > 0) this.#queueGathered();
@@ -92,11 +103,9 @@ export class SendQueue {
     if (bytes === this.#host.deliveredBytes) {
       this.#host.deliveredPinned = true;
       this.addPinned(bytes.subarray(start, end));
-      return;
+    } else {
+      this.addCopy(bytes, start, end);
     }
-    const copy = Buffer.allocUnsafeSlow(end - start);
-    copy.set(bytes.subarray(start, end));
-    this.addPinned(copy);
   }
 
   /** The first piece, or the first `most` bytes of it. */

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { createServer, type FrameServer, type FrameServerOptions } from '../../src/server.js';
 import type { FrameHandlers } from '../../src/frame-channel.js';
 import type { FrameConnection } from '../../src/frame-connection.js';
-import { Changes } from '../support/changes.js';
+import { Changes, turnUntil } from '../support/changes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { NOT_BYTES } from '../support/not-bytes.js';
 import { lengthPrefixed } from '../support/tcp-peer.js';
@@ -93,6 +93,31 @@ describeEngines(
       const texts = ['small', 'x'.repeat(5_000), 'y'.repeat(200_000)];
       for (const text of texts) peer.write(lengthPrefixed(text));
       const expected = Buffer.concat(texts.map((text) => lengthPrefixed(text.toUpperCase())));
+      expect((await peer.bytes(expected.length)).equals(expected)).toBe(true);
+    });
+
+    test('a frame that is changed right after it was sent goes out as it was, whole or a part, also to who reads late', async () => {
+      const sizes = [64, 5_000, 20_000, 70_000, 300_000, 3_000_000];
+      const { peer } = await start(
+        {},
+        {
+          frame(connection, frame) {
+            const own = Buffer.from(frame);
+            connection.send(frame);
+            connection.send(frame.subarray(1));
+            connection.send(own);
+            frame.fill('z');
+            own.fill('z');
+          },
+        },
+      );
+      peer.socket.pause();
+      for (const size of sizes) peer.write(lengthPrefixed('x'.repeat(size)));
+      const expected = Buffer.concat(
+        sizes.flatMap((size) => [size, size - 1, size].map((n) => lengthPrefixed('x'.repeat(n)))),
+      );
+      await turnUntil(() => fixture.engine.counters().frames_received >= sizes.length);
+      peer.socket.resume();
       expect((await peer.bytes(expected.length)).equals(expected)).toBe(true);
     });
 

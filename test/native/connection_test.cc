@@ -738,7 +738,7 @@ TEST_CASE("SendNow: the kernel has it when the call returns, in its place, as fa
     const auto send_now = [&](const std::string& bytes) {
       bed.js.Publish();
       bed.reactor->SendNow(connection.slot, connection.generation,
-                           {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+                           {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, false);
     };
     bed.Turns(20);
     bed.js.Send(connection, "copied, ");
@@ -828,6 +828,27 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("SendNow that keeps: the caller changes the bytes at once, whatever the kernel took of them") {
+  OnEachDriver([](ReactorBed& bed) {
+    std::unique_ptr<Peer> peer;
+    JsConnection& connection = bed.Open(&peer, bed.Options());
+    peer->reads = false;
+    std::string expected;
+    for (int round = 0; round < 6; ++round) {
+      std::string bytes = RandomBytes(static_cast<uint64_t>(round), 100'000);
+      expected += bytes;
+      bed.js.Publish();
+      bed.reactor->SendNow(connection.slot, connection.generation,
+                           {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, true);
+      std::fill(bytes.begin(), bytes.end(), 'z');
+      bed.Turns(round);
+    }
+    peer->reads = true;
+    REQUIRE(bed.Until([&] { return peer->received.size() == expected.size(); }));
+    CHECK(peer->received == expected);
+  });
+}
+
 TEST_CASE("What SendNow brought about is told before the loop sleeps, though no command is left") {
   OnEachDriver([](ReactorBed& bed) {
     std::unique_ptr<Peer> peer;
@@ -837,7 +858,7 @@ TEST_CASE("What SendNow brought about is told before the loop sleeps, though no 
     bed.js.WantDrain(connection);
     bed.js.Publish();
     bed.reactor->SendNow(connection.slot, connection.generation,
-                         {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+                         {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, false);
     bed.reactor->RunCommands();
     bed.js.Take();
     CHECK(connection.drains == 1);

@@ -121,6 +121,10 @@ export class SimulatedConnection implements Connection {
     return this.send(bytes);
   }
 
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.sendFrame(header, headerLength, bytes, start, end);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     const queued = this.state === 'open' && !this.#finQueued;
     const sent = this.#engine.witness.said(this, queued, header, headerLength, bytes, start, end);

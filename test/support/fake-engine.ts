@@ -132,6 +132,10 @@ export class FakeConnection implements Connection {
     return this.send(bytes);
   }
 
+  sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
+    return this.sendFrame(header, headerLength, bytes, start, end);
+  }
+
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     this.#queue(header, 0, headerLength);
     this.#queue(bytes, start, end);
