@@ -368,6 +368,13 @@ napi_value OpenBlock(napi_env env, napi_callback_info info) {
   return buffer;
 }
 
+// closeBlock(memory): of openBlock; its reference is given back soon, without waiting for the garbage collector
+napi_value CloseBlock(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  CHECK(napi_detach_arraybuffer(env, arguments.at[0]) == napi_ok);
+  return values::Undefined(env);
+}
+
 // readBlock(low, high, offset, bytes): copies bytes.length bytes; takes the reference over
 napi_value ReadBlock(napi_env env, napi_callback_info info) {
   const Arguments<4> arguments(env, info);
@@ -475,6 +482,7 @@ napi_value Init(napi_env env, napi_value exports) {
       {"destroy", Destroy},
       {"counters", ReadCounters},
       {"openBlock", OpenBlock},
+      {"closeBlock", CloseBlock},
       {"readBlock", ReadBlock},
       {"refBlock", RefBlock},
       {"makeBlock", MakeBlock},

@@ -305,7 +305,7 @@ void Connection::DeliverLarge(const uint8_t* payload, size_t length) {
 void Connection::PushLarge(Block* block, size_t offset, size_t length) {
   const auto address = reinterpret_cast<uint64_t>(block);
   const LargeFrameEvent event{Low(address), High(address), static_cast<uint32_t>(offset), static_cast<uint32_t>(length),
-                              kNoLanding};
+                              raw_ ? kWantsLanding : kNoLanding};
   reactor_.events().PushLargeFrame(slot(), event);
   CreditLarge();
 }

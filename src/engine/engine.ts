@@ -170,8 +170,8 @@ export interface Handler {
   open?(connection: Connection): void;
   /**
    * One whole frame: `bytes[start, end)`. With `raw` framing whatever came, several times in a turn; long chunks have memory
-   * of their own, which `Engine.keep` answers without a copy. THE BYTES ARE ONLY VALID DURING THE CALL (they lie in the ring): copy what must
-   * live longer, with `Engine.keep` or otherwise. They may be given to `sendFrame` of any connection of this engine, which
+   * of their own, which `Engine.keep` answers without a copy. THE BYTES ARE ONLY VALID DURING THE CALL (they lie in the ring, or, of more than
+   * 64 KB, in memory that goes with the turn): copy what must live longer, with `Engine.keep` or otherwise. They may be given to `sendFrame` of any connection of this engine, which
    * passes them on without a copy in JavaScript.
    */
   frame(connection: Connection, bytes: Uint8Array, start: number, end: number): void;
@@ -351,7 +351,7 @@ export interface Engine {
   keep(bytes: Uint8Array, start: number, end: number): Kept;
   /**
    * As `keep`, for a holder that tells when the last frame in `bytes` is done with. Where the answer says `isReusable` it then
-   * calls `reuse(bytes)`, once, and the memory is written again from the next batch on.
+   * calls `reuse(bytes)`, once, and the memory is written again, or gone, from the next batch on.
    */
   keepReusable(bytes: Uint8Array, start: number, end: number): Kept;
   /** Nobody looks at these bytes of `keepReusable` any more once the batch is over. */

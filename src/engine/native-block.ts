@@ -25,6 +25,16 @@ export function openBlock(addon: Addon, block: NativeBlock, length: number): Buf
   return Buffer.from(memory);
 }
 
+/**
+ * Nobody looks at it any more, nor will anything be sent from it: its memory goes now. The garbage collector would first mark its heap
+ * for memory outside of it (256 KB relayed: a third of a gateway's CPU time).
+ */
+export function closeBlock(addon: Addon, bytes: Uint8Array): void {
+  const memory = bytes.buffer as ArrayBuffer & BlockBuffer;
+  memory[BLOCK] = undefined;
+  addon.closeBlock(memory);
+}
+
 /** Of bytes that lie in a block, wherever their view came from. */
 export function blockOf(bytes: Uint8Array): NativeBlock | undefined {
   return (bytes.buffer as BlockBuffer)[BLOCK];

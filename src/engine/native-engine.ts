@@ -22,7 +22,7 @@ import type {
 } from './engine.js';
 import { signedWide, wide, word } from './event-words.js';
 import { isLanded, Landing } from './landing.js';
-import { blockOf, openBlock } from './native-block.js';
+import { blockOf, closeBlock, openBlock } from './native-block.js';
 import {
   type Addon,
   type allocateRings,
@@ -32,6 +32,7 @@ import {
   EVENT_DESCRIPTORS,
   EventKind,
   SLOTS,
+  NO_LANDING,
   WANTS_LANDING,
 } from './native.js';
 import { type HandlerEntry, NativeConnection } from './native-connection.js';
@@ -77,6 +78,8 @@ export class NativeEngine implements Engine {
   readonly #keeper = new BatchKeeper();
   readonly #reusingKeeper = new BatchKeeper(new SlabPool());
   readonly #landing: Landing;
+  /** Blocks of the turn, which are closed at its end but for those that somebody keeps. */
+  readonly #blocks = new Set<Uint8Array>();
   readonly #touched: HandlerEntry[] = [];
   /** Where the bytes of the batch end, for `keep`. */
   #batchEnd = 0;
@@ -196,12 +199,17 @@ export class NativeEngine implements Engine {
   }
 
   reuse(bytes: Uint8Array): void {
-    this.#reusingKeeper.giveBack(bytes);
+    if (blockOf(bytes) === undefined) this.#reusingKeeper.giveBack(bytes);
+    else this.#blocks.add(bytes);
   }
 
   #keep(keeper: BatchKeeper, bytes: Uint8Array, start: number, end: number): Kept {
     if (bytes === this.batchBytes) return keeper.keep(bytes, start, end, this.#batchEnd);
-    if (blockOf(bytes) !== undefined || isLanded(bytes)) return { bytes, start };
+    if (isLanded(bytes)) return { bytes, start };
+    if (blockOf(bytes) !== undefined) {
+      this.#blocks.delete(bytes);
+      return { bytes, start, isReusable: keeper === this.#reusingKeeper };
+    }
     return { bytes: bytes.slice(start, end), start: 0 };
   }
 
@@ -372,7 +380,13 @@ export class NativeEngine implements Engine {
     return true;
   }
 
+  #closeBlocks(): void {
+    for (const bytes of this.#blocks) closeBlock(this.addon, bytes);
+    this.#blocks.clear();
+  }
+
   #release(): void {
+    if (this.#blocks.size > 0) this.#closeBlocks();
     const rings = this.#rings;
     let manyWait = false;
     for (let i = 0; i < rings.length; i++) {
@@ -468,6 +482,7 @@ export class NativeEngine implements Engine {
     if (low !== 0 || high !== 0) {
       bytes = openBlock(this.addon, { low, high, offset: word(ring, place + 8) }, length);
       if (landing === WANTS_LANDING && this.reactors === 0) this.#landing.grow();
+      if (landing === NO_LANDING && blockOf(bytes) !== undefined) this.#blocks.add(bytes);
     } else if (connection?.state === 'open') {
       bytes = this.#landing.take(landing, length);
     } else {

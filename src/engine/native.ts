@@ -130,6 +130,8 @@ export interface Addon {
   counters(engine: EngineHandle, out: Float64Array): void;
   /** The bytes of a block; takes one reference over. null, and takes none, where the runtime forbids foreign memory. */
   openBlock(low: number, high: number, offset: number, length: number): ArrayBuffer | null;
+  /** Of `openBlock`: the ArrayBuffer is detached, and its reference given back, soon. */
+  closeBlock(memory: ArrayBuffer): void;
   /** Copies a block's bytes, as many as there is room for; takes one reference over. */
   readBlock(low: number, high: number, offset: number, bytes: Uint8Array): void;
   /** One more reference, for a command. */
@@ -209,8 +211,10 @@ export const LAYOUT: readonly number[] = [
   SLOTS,
 ];
 
-/** Of a large frame: it does not lie in memory that was offered, and would, had there been any. */
+/** Of a large frame: it is a chunk of a raw connection, which would lie in memory that was offered, had there been any. */
 export const WANTS_LANDING = 0xffff_fffe;
+/** It is a frame, in a block. */
+export const NO_LANDING = 0xffff_ffff;
 
 /** Words of each command before its inline bytes. */
 export const SEND_WORDS = 7;
