@@ -73,6 +73,7 @@ class Connection final : public OperationOwner {
   void ReceiveAtOnce();
   void OnBytes(std::span<const uint8_t> bytes, const Completion& completion);
   void OnPeerFin();
+  void OnReceiveError(int error);
 
   void ResumeInput();
   bool MayDeliver();
@@ -162,6 +163,7 @@ class Connection final : public OperationOwner {
   uint32_t credit_bytes_ = 0;
   int32_t error_ = 0;
   uint32_t send_bytes_ = 0;         // of the send that is under way, or was last
+  int32_t receive_error_ = 0;       // an errno: nothing more can be received, and what waits in in_ comes first
   int32_t send_error_ = 0;          // an errno: nothing more can be sent, and what was received comes first
   size_t partial_needed_ = 1;       // bytes of in_ at which framing it again makes sense
   size_t partial_frame_bytes_ = 0;  // whole size of the incomplete frame, once known

@@ -33,8 +33,7 @@ void Connection::OnReceived(Completion& completion) {
       reactor_.MarkStarved(*this, raw_);
     }
   } else if (completion.result < 0 && completion.result != -ECANCELED && state_ != State::kEnding) {
-    Fail(IsReset(-completion.result) ? CloseReason::kPeerReset : CloseReason::kIoError, -completion.result,
-         SystemCall::kRead);
+    OnReceiveError(-completion.result);
   }
   AfterReceived();
 }
@@ -129,12 +128,21 @@ void Connection::OnBytes(std::span<const uint8_t> bytes, const Completion& compl
 void Connection::OnPeerFin() {
   if (peer_fin_) return;
   if (WasCutOff()) {
-    const int error = send_error_ == 0 || send_error_ == EPIPE ? ECONNRESET : send_error_;
-    return Fail(IsReset(error) ? CloseReason::kPeerReset : CloseReason::kIoError, error, SystemCall::kRead);
+    return OnReceiveError(send_error_ == 0 || send_error_ == EPIPE ? ECONNRESET : send_error_);
   }
   peer_fin_ = true;
   if (state_ == State::kOpen && !paused_ && !blocked_ && !held_ && !faulted_) FinishInput();
   if (state_ == State::kLingering) End();
+}
+
+// What was received before it, and waits, is delivered first.
+void Connection::OnReceiveError(int error) {
+  const bool waits = state_ == State::kOpen && !faulted_ && !in_.empty() && (paused_ || blocked_ || held_);
+  if (waits) {
+    receive_error_ = error;
+  } else {
+    Fail(IsReset(error) ? CloseReason::kPeerReset : CloseReason::kIoError, error, SystemCall::kRead);
+  }
 }
 
 // Without our own FIN a peer's leaves our direction open. Where both are over, a send that was under way has been told
@@ -173,7 +181,10 @@ void Connection::Resume() {
 void Connection::ResumeInput() {
   blocked_ = false;
   Feed({});
-  if (state_ == State::kOpen && !blocked_ && !held_ && peer_fin_ && !end_told_) FinishInput();
+  if (state_ == State::kOpen && !blocked_ && !held_) {
+    if (receive_error_ != 0) return OnReceiveError(receive_error_);
+    if (peer_fin_ && !end_told_) FinishInput();
+  }
   if (detaching_) DetachIfOver();
 }
 
@@ -390,7 +401,7 @@ void Connection::Fault(CloseReason reason) {
 }
 
 bool Connection::ReceiveWanted() const {
-  if (peer_fin_) return false;
+  if (peer_fin_ || receive_error_ != 0) return false;
   switch (state_) {
     case State::kOpen:
       return !paused_ && !detaching_ && !((blocked_ || held_) && in_.size() >= kHoldBytes);

@@ -62,7 +62,6 @@ void Reactor::Tick(bool may_block) {
   TakeCommands();
   TakeMail();
   FlushDirty();
-  ReleaseHeld();
   FinishTurn();
   if (may_block) {
     Sleep();
@@ -72,6 +71,7 @@ void Reactor::Tick(bool may_block) {
   if (may_block) now_ms_ = clock_();
   // Once more: what was asked for while we slept (a pause) comes before what was received meanwhile.
   if (may_block) TakeCommands();
+  ReleaseHeld();
   ReapAndDispatch();
   AdvanceWheel();
   heap_trim_.Look(Block::BytesInUse(), now_ms_);

@@ -54,7 +54,8 @@ class EventRing {
   //
   // Room for `most` bytes, which nothing else is written to before BeginReceived; empty where there is too little.
   std::span<uint8_t> RoomToReceive(size_t most) {
-    if (!HasRoomForFrame(most)) return {};
+    // Twice: the frames in it are to find room, too.
+    if (!HasRoomForFrame(2 * most)) return {};
     received_ = PlaceFor(static_cast<uint32_t>(most));
     return {memory_.bytes + (received_ & (kEventBytes - 1)), most};
   }
@@ -62,22 +63,25 @@ class EventRing {
   void BeginReceived(size_t length) {
     before_received_ = bytes_head_;
     received_length_ = static_cast<uint32_t>(length);
+    framed_ = false;
     framed_end_ = 0;
     bytes_head_ = received_ + Padded(length);
   }
+  // An empty frame may stand at their end.
   bool HoldsReceived(const uint8_t* data) const {
-    return static_cast<size_t>(data - BytesAt(received_)) < received_length_;
+    return received_length_ > 0 && static_cast<size_t>(data - BytesAt(received_)) <= received_length_;
   }
   void PushFrameInPlace(uint32_t slot, const uint8_t* data, size_t length) {
     const auto offset = static_cast<uint32_t>(data - BytesAt(received_));
     DCHECK(offset >= framed_end_ && offset + length <= received_length_);
+    framed_ = true;
     framed_end_ = offset + static_cast<uint32_t>(length);
     Publish({static_cast<uint32_t>(EventKind::kFrame), slot, received_ + offset, static_cast<uint32_t>(length)});
   }
-  // What is not in a frame is needed no more.
+  // What is not in a frame is needed no more. No published position lies behind the head, not an empty frame's either.
   void EndReceived() {
     if (bytes_head_ == received_ + Padded(received_length_)) {
-      bytes_head_ = framed_end_ == 0 ? before_received_ : received_ + Padded(framed_end_);
+      bytes_head_ = framed_ ? received_ + Padded(framed_end_) : before_received_;
     }
     received_length_ = 0;
   }
@@ -274,6 +278,7 @@ class EventRing {
   uint32_t received_ = 0;
   uint32_t received_length_ = 0;
   uint32_t framed_end_ = 0;
+  bool framed_ = false;
   uint32_t before_received_ = 0;
   std::deque<Waiting> overflow_;
   mutable std::deque<LargeFrame> large_;  // in the ring, not taken when we last looked

@@ -238,7 +238,7 @@ export interface Connection {
    */
   sendPinned(bytes: Uint8Array): boolean;
   /**
-   * `sendFrame` of bytes that may change as soon as it returns: long ones (over 64 KB) are given to the kernel in this call where Node's
+   * `sendFrame` of bytes that may change as soon as it returns: long ones (over 16 KB) are given to the kernel in this call where Node's
    * loop drives the engine, as far as it takes them, and what is left is copied.
    */
   sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean;

@@ -29,9 +29,8 @@ export function openBlock(addon: Addon, block: NativeBlock, length: number): Buf
  * Nobody looks at it any more, nor will anything be sent from it: its memory goes now. The garbage collector would first mark its heap
  * for memory outside of it (256 KB relayed: a third of a gateway's CPU time).
  */
-export function closeBlock(addon: Addon, bytes: Uint8Array): void {
-  const memory = bytes.buffer as ArrayBuffer & BlockBuffer;
-  memory[BLOCK] = undefined;
+export function closeBlock(addon: Addon, memory: ArrayBuffer): void {
+  (memory as BlockBuffer)[BLOCK] = undefined;
   addon.closeBlock(memory);
 }
 

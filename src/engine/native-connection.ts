@@ -201,24 +201,26 @@ export class NativeConnection implements Connection {
 
   sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     const { rings } = this;
-    // Shorter ones are copied anyway.
-    const isShort = end - start <= BLOCK_BYTES;
-    if (isShort || this.state !== 'open' || rings === undefined || this.ending?.finished) {
+    const { engine } = this.entry;
+    // Shorter ones are copied anyway, but for the frame that is being delivered.
+    const isCopied = end - start <= BLOCK_BYTES && bytes !== engine.batchBytes;
+    if (isCopied || this.state !== 'open' || rings === undefined || this.ending?.finished) {
       return this.sendFrame(header, headerLength, bytes, start, end);
     }
     checkRange('header', header, 0, headerLength);
     checkRange('bytes', bytes, start, end);
-    const { engine } = this.entry;
     const { commands } = rings;
-    if (engine.reactors === 0 && !commands.hasSpilled) {
+    if (end - start <= BLOCK_BYTES) {
+      commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
+    } else if (engine.reactors === 0 && !commands.hasSpilled) {
       if (headerLength > 0) commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
       commands.publish();
       const all = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end);
       engine.addon.sendNow(engine.handle, this.slot, this.generation, all, 1);
     } else {
       this.#sendCopiedBlock(commands, header, headerLength, bytes, start, end);
-      if (!engine.inTurn) commands.publish();
     }
+    if (!engine.inTurn) commands.publish();
     this.#queued += headerLength + end - start;
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }

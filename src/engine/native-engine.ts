@@ -79,7 +79,7 @@ export class NativeEngine implements Engine {
   readonly #reusingKeeper = new BatchKeeper(new SlabPool());
   readonly #landing: Landing;
   /** Blocks of the turn, which are closed at its end but for those that somebody keeps. */
-  readonly #blocks = new Set<Uint8Array>();
+  readonly #blocks = new Set<ArrayBufferLike>();
   readonly #touched: HandlerEntry[] = [];
   /** Where the bytes of the batch end, for `keep`. */
   #batchEnd = 0;
@@ -200,14 +200,14 @@ export class NativeEngine implements Engine {
 
   reuse(bytes: Uint8Array): void {
     if (blockOf(bytes) === undefined) this.#reusingKeeper.giveBack(bytes);
-    else this.#blocks.add(bytes);
+    else this.#blocks.add(bytes.buffer);
   }
 
   #keep(keeper: BatchKeeper, bytes: Uint8Array, start: number, end: number): Kept {
     if (bytes === this.batchBytes) return keeper.keep(bytes, start, end, this.#batchEnd);
     if (isLanded(bytes)) return { bytes, start };
     if (blockOf(bytes) !== undefined) {
-      this.#blocks.delete(bytes);
+      this.#blocks.delete(bytes.buffer);
       return { bytes, start, isReusable: keeper === this.#reusingKeeper };
     }
     return { bytes: bytes.slice(start, end), start: 0 };
@@ -354,6 +354,8 @@ export class NativeEngine implements Engine {
         }
       }
     } finally {
+      // Frames that were received into the ring lie close: the padding behind this one may be the next one's.
+      if (tail !== head) rings.stopBefore(descriptors[((tail & DESCRIPTOR_MASK) << 2) + 2]);
       Atomics.store(control, Control.eventTail, tail);
     }
   }
@@ -381,7 +383,7 @@ export class NativeEngine implements Engine {
   }
 
   #closeBlocks(): void {
-    for (const bytes of this.#blocks) closeBlock(this.addon, bytes);
+    for (const memory of this.#blocks) closeBlock(this.addon, memory as ArrayBuffer);
     this.#blocks.clear();
   }
 
@@ -482,7 +484,7 @@ export class NativeEngine implements Engine {
     if (low !== 0 || high !== 0) {
       bytes = openBlock(this.addon, { low, high, offset: word(ring, place + 8) }, length);
       if (landing === WANTS_LANDING && this.reactors === 0) this.#landing.grow();
-      if (landing === NO_LANDING && blockOf(bytes) !== undefined) this.#blocks.add(bytes);
+      if (landing === NO_LANDING && blockOf(bytes) !== undefined) this.#blocks.add(bytes.buffer);
     } else if (connection?.state === 'open') {
       bytes = this.#landing.take(landing, length);
     } else {

@@ -34,6 +34,12 @@ export class ReactorRings {
     this.commands = new CommandRing(memory, flush);
   }
 
+  /** The bytes from there on have not been looked at. */
+  stopBefore(position: number): void {
+    const start = position & ~7;
+    if (((this.position - start) | 0) > 0) this.position = start >>> 0;
+  }
+
   /** What was looked at goes back to the reactor, at once or when every reactor has taken the commands that refer to it. */
   release(passedOn: boolean, all: readonly ReactorRings[]): void {
     if (passedOn) {

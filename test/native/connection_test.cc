@@ -1141,6 +1141,33 @@ TEST_CASE("A reset by the peer ends the connection, at rest, while sending, whil
   });
 }
 
+TEST_CASE(
+    "Frames that wait for their turn, or for who has paused, come before the reset that was received behind them") {
+  static constexpr size_t kFrames = 1'000;
+  OnEachDriver([](ReactorBed& bed) {
+    for (const bool pauses : {false, true}) {
+      CAPTURE(pauses);
+      std::unique_ptr<Peer> peer;
+      JsConnection& connection = bed.Open(&peer, bed.Options(), false);
+      for (size_t i = 0; i < kFrames; ++i) peer->SendFrame("frame " + std::to_string(i));
+      peer->Move();
+      if (pauses) {
+        REQUIRE(bed.Until([&] { return !connection.frames.empty(); }));
+        bed.js.Pause(connection);
+        bed.Turns(3);
+      }
+      peer->Reset();
+      bed.Turns(10);
+      if (pauses) bed.js.Resume(connection);
+      REQUIRE(bed.Until([&] { return connection.closed; }));
+      CHECK(connection.frames.size() == kFrames);
+      CHECK(connection.close.error == ECONNRESET);
+      CHECK(connection.close.call == static_cast<uint32_t>(SystemCall::kRead));
+      bed.peers.clear();
+    }
+  });
+}
+
 // The kernel tells one operation of it, and the other one that the stream is over.
 TEST_CASE("While a send is under way a reset is no end, and what came before it is delivered") {
   OnEachDriver([](ReactorBed& bed) {

@@ -53,6 +53,11 @@ size_t JsSide::Take(size_t budget, bool release) {
     position_ = (descriptor.position + descriptor.length + 7) & ~7u;
     TakeOne(descriptor);
   }
+  if (tail_ != head) {
+    // The padding behind a frame may be the next one's.
+    const uint32_t next = descriptors_[tail_ & (kEventDescriptors - 1)].position & ~7u;
+    if (static_cast<int32_t>(position_ - next) > 0) position_ = next;
+  }
   Control(ControlWord::kEventTail).store(tail_, std::memory_order_seq_cst);
   Publish();
   if (!release) return taken;
