@@ -588,11 +588,28 @@ void ConnectionWorld::CheckTalk(Talk& talk) {
   FUZZ_REQUIRE(IsPrefix(talk.received, talk.answers), "%zu bytes of answers, not a beginning of the %zu that were sent",
                talk.received.size(), talk.answers.size());
   if (talk.given_fd >= 0) CheckDetached(talk);
+  if (talk.js != nullptr) CheckBroken(talk);
   if (talk.js == nullptr || talk.fd < 0) return;
   FUZZ_REQUIRE(talk.js->closed, "never told of its end");
   FUZZ_REQUIRE(talk.js->sent() == driver_->ArrivedAt(talk.fd), "said to have handed over %llu bytes, it was %llu",
                static_cast<unsigned long long>(talk.js->sent()),
                static_cast<unsigned long long>(driver_->ArrivedAt(talk.fd)));
+}
+
+// What was received before its read failed was delivered.
+void ConnectionWorld::CheckBroken(const Talk& talk) {
+  const JsConnection& js = *talk.js;
+  const bool by_read = js.closed && js.close.call == static_cast<uint32_t>(SystemCall::kRead);
+  if (!by_read || talk.ended_by_js || js.faults > 0) return;
+  const auto read = static_cast<size_t>(Join(js.close.received_low, js.close.received_high));
+  if (talk.framing.format == FramingFormat::kRaw) {
+    FUZZ_REQUIRE(Joined(talk.frames).size() == read, "%zu bytes delivered of %zu that were read before a reset",
+                 Joined(talk.frames).size(), read);
+    return;
+  }
+  const FramerOutcome whole = RunReference({talk.framing, {}, false, talk.outbox.substr(0, read)});
+  FUZZ_REQUIRE(talk.frames.size() == whole.frames.size(), "%zu frames delivered of %zu that were read before a reset",
+               talk.frames.size(), whole.frames.size());
 }
 
 // What was read was delivered, what was queued was sent; the rest is its new owner's, from the next byte on.

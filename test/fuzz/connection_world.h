@@ -109,6 +109,7 @@ class ConnectionWorld {
   size_t Moved() const;
   bool HasRest(const Talk& talk) const;
   void CheckTalk(Talk& talk);
+  void CheckBroken(const Talk& talk);
   void CheckDetached(const Talk& talk);
 
   FuzzInput& input_;
