@@ -1,5 +1,5 @@
 /** What a process holds, from /proc: it cannot flatter itself. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
 export interface Footprint {
   readonly rssBytes: number;
@@ -12,6 +12,16 @@ export function footprint(pid: number): Footprint {
     rssBytes: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024,
     fds: readdirSync(`/proc/${pid}/fd`).length,
   };
+}
+
+/** From here on the kernel marks the most that the process holds, between any two looks; `highestRssBytes` reads the mark. */
+export function markHighestRss(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+}
+
+export function highestRssBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** CPU time so far, user and system, in ms. Linux counts it in ticks of 10 ms. */
