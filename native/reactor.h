@@ -56,8 +56,8 @@ class Reactor {
   // Only what JavaScript asked for since: commands, sends, submit. For Node's loop before it sleeps.
   void RunCommands();
   // Between two ticks: takes commands, then gives the kernel what that connection has queued, and these bytes behind
-  // it, as far as it takes them at once. The rest stays where it lies: whoever asks for the connection's drain hears of
-  // it.
+  // it, as far as it takes them at once. The rest is copied where it is to be kept; otherwise it stays where it lies:
+  // whoever asks for the connection's drain hears of it.
   void SendNow(uint32_t slot, uint32_t generation, std::span<const uint8_t> bytes, bool keep);
   // At the end of the process: sends go on as long as the kernel takes what is queued.
   void FinishSends();
@@ -183,7 +183,6 @@ class Reactor {
   const uint32_t index_;
   const std::unique_ptr<Driver> driver_;
   const ReactorMemory memory_;
-  std::deque<Held> held_;
   const Doorbell doorbell_;
   const Clock clock_;
   EventRing events_;
@@ -209,6 +208,7 @@ class Reactor {
   IntrusiveList<OperationOwner, ByDirty> dirty_;
   IntrusiveList<OperationOwner, ByReady> ready_;
   std::vector<OperationOwner*> lent_;
+  std::deque<Held> held_;          // frames in receive buffers, in the order of their events
   std::deque<OwnerName> starved_;  // in the order in which they found no buffer
   std::deque<OwnerName> starved_of_blocks_;
   std::vector<OperationOwner*> garbage_;

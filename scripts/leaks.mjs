@@ -22,7 +22,7 @@ const { values } = parseArgs({
 const connections = values.connections ?? (values.short ? '20000' : '1000000');
 const messages = values.messages ?? (values.short ? '200000' : '10000000');
 const sockets = values.sockets ?? (values.short ? '3000' : '100000');
-/** Some twenty times what each program takes: one that hangs ends here, and not with CI's patience. */
+/** Many times what each program takes: one that hangs ends here, and not with CI's patience. */
 const TIMEOUT_MS = values.short ? 120_000 : 3_600_000;
 /** An allocator keeps some of what was freed; a leak of 64 B per connection would be 64 MB in the long form. */
 const MOST_RSS_GROWTH_MB = 16;

@@ -50,7 +50,7 @@ class EventRing {
   //
   //   bytes:   …|####|hdr|frame|hdr|frame|hdr|fra…                    |
   //                  ^RoomToReceive               ^end of what came
-  //                                     ^head_ after EndReceived, rounded up: the rest was copied elsewhere
+  //                                     ^bytes_head_ after EndReceived, rounded up: the rest was copied elsewhere
   //
   // Room for `most` bytes, which nothing else is written to before BeginReceived; empty where there is too little.
   std::span<uint8_t> RoomToReceive(size_t most) {

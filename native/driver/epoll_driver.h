@@ -86,8 +86,8 @@ class EpollDriver final : public Driver {
   // External loop only, in the epoll set: readable while completions wait that the kernel knows nothing of.
   Fd doorbell_;
   bool doorbell_is_up_ = false;
+  bool has_sequel_ = false;  // ends that came about since the last Reap, of descriptors that had hung up
   // The next Reap may ask the kernel. Set by Submit; Wait has asked already.
-  bool has_sequel_ = false;
   bool may_ask_ = true;
   size_t in_flight_ = 0;
   std::vector<Descriptor> descriptors_;

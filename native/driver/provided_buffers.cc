@@ -17,7 +17,8 @@ constexpr uint32_t kCirculatingAtFirst = 256;
 void* Reserve(size_t bytes) {
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
-  // The kernel has pinned these pages: copy-on-write after a fork must never give us others.
+  // The kernel has pinned the entries' pages: copy-on-write after a fork must never give us others. The buffers it
+  // reaches through ours, so that shared ones need none of this.
   ::madvise(memory, bytes, MADV_DONTFORK);
   return memory;
 }
