@@ -1,6 +1,7 @@
 // After tsc, in dist/ only: `Word.state`, `Kind.request` and their like become numbers. V8 folds such a property load too, but
 // counts its bytecodes when it decides what to inline, and the way of one message is many small functions (a relayed request on a
-// stub engine: 201 ns before, 161 after). Names stay in the sources; TypeScript's own `const enum` would need its own syntax.
+// stub engine: 201 ns before, 161 after). Names stay in the sources; TypeScript's own `const enum` would need its own syntax. tsc
+// therefore writes every file each time (not `incremental`): one that is unchanged would keep the numbers of an older table.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -12,7 +13,7 @@ const TABLES = {
   'protocol/rmp.js': ['At', 'Flag', 'Kind'],
   'engine/tables.gen.js': ['Status', 'ENGINE_LIMITS'],
   'engine/native.js': ['Control', 'EventKind', 'CommandKind'],
-  'gateway/task-table.js': ['Word', 'Time', 'Rare', 'Mark', 'TaskState', 'AttemptEnd'],
+  'gateway/task-table.js': ['Word', 'Side', 'Time', 'SideTime', 'Rare', 'Mark', 'TaskState', 'AttemptEnd'],
   'gateway/in-flight-index.js': ['Window'],
   'gateway/tracker.js': ['Outcome'],
 };

@@ -356,6 +356,8 @@ export interface Engine {
   keepReusable(bytes: Uint8Array, start: number, end: number): Kept;
   /** Nobody looks at these bytes of `keepReusable` any more once the batch is over. */
   reuse(bytes: Uint8Array): void;
+  /** So many bytes, all 0, for records: they begin at a line of the processor's cache where the engine can know it (64 bytes). */
+  allocate(bytes: number): Uint8Array;
   /** Monotonic milliseconds, read once per turn: cheap. */
   now(): number;
   /** Calls back every `intervalMs` (±10 %) until the returned function is called; does not keep the process alive. */

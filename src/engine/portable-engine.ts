@@ -143,6 +143,10 @@ export class PortableEngine implements Engine, ConnectionHost, ListenerHost {
 
   reuse(): void {}
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   now(): number {
     return this.#turning ? this.#turnNow : performance.now();
   }

@@ -11,7 +11,7 @@ import { At, Flag, HEADER_BYTES, header, Kind, readU32, setHeader } from '../pro
 import type { Backend } from './backend.js';
 import { ABANDONED, LinkIds } from './link-ids.js';
 import { NO_PLACE } from './places.js';
-import { type TaskCarrier, TaskState, type TaskTable, Time, Word } from './task-table.js';
+import { Side, type TaskCarrier, TaskState, type TaskTable, Time, Word } from './task-table.js';
 
 /** Kinds from here on are ignored when unknown. */
 export const FIRST_IGNORABLE_KIND = 128;
@@ -156,15 +156,15 @@ export class BackendConnection implements TaskCarrier {
     if (this.isOpen) {
       this.#write(slot, now, bytes, start, end);
     } else {
-      table.setTime(slot, Time.sentOffset, Infinity);
-      this.#waiting.push(slot, table.words[slot + Word.generation]);
+      table.setSentOffset(slot, Infinity);
+      this.#waiting.push(slot, table.side(slot, Side.generation));
     }
   }
 
   abandon(slot: number): void {
     const table = this.#table;
     table.words[slot + Word.carrier] = NO_PLACE;
-    if (table.time(slot, Time.sentOffset) === Infinity) {
+    if (table.sentOffset(slot) === Infinity) {
       this.#forgetWaiting(slot);
       return;
     }
@@ -239,7 +239,7 @@ export class BackendConnection implements TaskCarrier {
     const noReplies = this.#noReplies;
     let gone = 0;
     while (gone < noReplies.length) {
-      const next = gone + 1 < noReplies.length ? table.time(noReplies[gone + 1], Time.sentOffset) : this.#offset;
+      const next = gone + 1 < noReplies.length ? table.sentOffset(noReplies[gone + 1]) : this.#offset;
       if (next > handed) break;
       gone++;
     }
@@ -252,7 +252,7 @@ export class BackendConnection implements TaskCarrier {
     const table = this.#table;
     const lost = this.#takeWaiting();
     this.#ids.forEachSlot((slot) => lost.push(slot));
-    const generations = lost.map((slot) => table.words[slot + Word.generation]);
+    const generations = lost.map((slot) => table.side(slot, Side.generation));
     this.#noReplies = [];
     this.backend.outstanding -= this.#ids.abandoned;
     for (const slot of lost) {
@@ -262,11 +262,11 @@ export class BackendConnection implements TaskCarrier {
     for (let i = 0; i < lost.length; i++) {
       // Losing one task may end others: a client whose request failed is closed, and leaves.
       if (
-        table.words[lost[i] + Word.generation] !== generations[i] ||
+        table.side(lost[i], Side.generation) !== generations[i] ||
         table.words[lost[i] + Word.state] !== TaskState.sent
       )
         continue;
-      this.#events.lost(this, lost[i], table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel);
+      this.#events.lost(this, lost[i], table.sentOffset(lost[i]) >= info.bytesHandedToKernel);
     }
     table.carriers.remove(this.place);
     this.#events.linkClosed(this, info, lost.length);
@@ -278,11 +278,11 @@ export class BackendConnection implements TaskCarrier {
     const id = this.#ids.acquire(slot);
     const remainingMs = Math.min(0xffffffff, Math.max(1, Math.round(table.time(slot, Time.deadline) - now)));
     table.words[slot + Word.linkId] = id;
-    table.setTime(slot, Time.sentOffset, this.#offset);
+    table.setSentOffset(slot, this.#offset);
     if ((flags & Flag.noReply) !== 0) this.#noReplies.push(slot);
     const length = end - start;
     if (length > this.#longestRequest) this.#longestRequest = length;
-    setHeader(length, Kind.request, flags, table.words[slot + Word.route], id, remainingMs);
+    setHeader(length, Kind.request, flags, table.routeOf(slot), id, remainingMs);
     this.#offset += HEADER_BYTES + length;
     if (!this.connection!.sendFrame(header, HEADER_BYTES, bytes, start, end)) this.congested = true;
   }
@@ -412,8 +412,8 @@ export class BackendConnection implements TaskCarrier {
     for (const slot of this.#takeWaiting()) {
       // One that is refused may take others along: its client is closed for it, and leaves.
       if (table.words[slot + Word.carrier] !== this.place) continue;
-      const start = table.words[slot + Word.keptStart];
-      const end = table.words[slot + Word.keptEnd];
+      const start = table.side(slot, Side.keptStart);
+      const end = table.side(slot, Side.keptEnd);
       if (end - start > this.backend.maxRequestBytes) this.#events.tooLong(this, slot);
       else this.#write(slot, now, table.bytesOf(slot)!, start, end);
     }
@@ -425,10 +425,7 @@ export class BackendConnection implements TaskCarrier {
     const slots: number[] = [];
     for (let i = 0; i < this.#waiting.length; i += 2) {
       const slot = this.#waiting[i];
-      if (
-        table.words[slot + Word.generation] === this.#waiting[i + 1] &&
-        table.words[slot + Word.carrier] === this.place
-      )
+      if (table.side(slot, Side.generation) === this.#waiting[i + 1] && table.words[slot + Word.carrier] === this.place)
         slots.push(slot);
     }
     this.#waiting = [];
@@ -436,7 +433,7 @@ export class BackendConnection implements TaskCarrier {
   }
 
   #forgetWaiting(slot: number): void {
-    const generation = this.#table.words[slot + Word.generation];
+    const generation = this.#table.side(slot, Side.generation);
     for (let i = 0; i < this.#waiting.length; i += 2) {
       if (this.#waiting[i] === slot && this.#waiting[i + 1] === generation) this.#waiting.splice(i, 2);
     }

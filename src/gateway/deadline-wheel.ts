@@ -1,6 +1,7 @@
 /**
- * Deadlines over slots: a hierarchical timing wheel (Varghese and Lauck 1987, scheme 7). Arrays indexed by slot, so that to
- * arm and to cancel costs no allocation and no search. Told the time; never early, late by at most one granule plus the
+ * Deadlines over slots: a hierarchical timing wheel (Varghese and Lauck 1987, scheme 7). Numbers in arrays, so that to arm and to
+ * cancel costs no allocation and no search, and the deadline stands in the task's own record, in a line of the cache that who
+ * cancels it has at hand. Told the time; never early, late by at most one granule plus the
  * time until `advance` is called.
  *
  *     level 0: 256 buckets of one granule           8 ms … 2 s
@@ -16,6 +17,8 @@
  * buckets of spans before `#tick` are empty.
  */
 
+import { SideTime, SLOT_SHIFT, type TaskTable, Time } from './task-table.js';
+
 const LEVELS = 3;
 const BUCKETS = 256;
 const MASK = BUCKETS - 1;
@@ -25,34 +28,33 @@ const HORIZON = BUCKETS * BUCKETS * BUCKETS - 1;
 const NONE = -1;
 const NOT_LINKED = -1;
 const NOT_ARMED = Infinity;
+const NOT_IN_A_BUCKET = Infinity;
 
 /** `#previous` of the first slot in a bucket names the bucket. */
 const headOf = (bucket: number): number => -2 - bucket;
 
-/** What `#times` holds per slot. */
-const TIMES = 2;
-/** ms; NOT_ARMED. */
-const DEADLINE = 0;
-/** ms: the deadline for which the slot lies in its bucket; NOT_ARMED when in none. */
-const LINKED = 1;
+/** Where each slot's deadline stands, and for which one it lies in its bucket: Infinity in all slots at first. */
+export type DeadlineRecords = Pick<TaskTable, 'times' | 'sideTimes' | 'capacity'>;
 
 export class DeadlineWheel {
   readonly #granuleMs: number;
   /** First slot of each bucket, level by level. */
   readonly #heads = new Int32Array(LEVELS * BUCKETS).fill(NONE);
+  readonly #records: DeadlineRecords;
+  /** By the number of the slot; what they hold are slots. */
   #next: Int32Array;
   #previous: Int32Array;
-  #times: Float64Array;
   #tick = 0;
   #armed = 0;
   /** Slots in buckets. */
   #linked = 0;
 
-  constructor(capacity: number, granuleMs = 8) {
+  /** Nobody else writes its two times of the `records`. */
+  constructor(records: DeadlineRecords, granuleMs = 8) {
+    this.#records = records;
     this.#granuleMs = granuleMs;
-    this.#next = new Int32Array(capacity).fill(NONE);
-    this.#previous = new Int32Array(capacity).fill(NOT_LINKED);
-    this.#times = new Float64Array(capacity * TIMES).fill(NOT_ARMED);
+    this.#next = new Int32Array(records.capacity).fill(NONE);
+    this.#previous = new Int32Array(records.capacity).fill(NOT_LINKED);
   }
 
   /** Slots armed now. */
@@ -62,19 +64,20 @@ export class DeadlineWheel {
 
   /** `slot` expires once `deadlineMs` has passed; a deadline already past at the next granule. Arms anew what was armed. */
   arm(slot: number, deadlineMs: number): void {
-    const times = this.#times;
-    const at = slot * TIMES;
-    if (times[at + DEADLINE] === NOT_ARMED) this.#armed++;
-    times[at + DEADLINE] = deadlineMs;
-    // Not linked is Infinity here: no deadline reaches it.
-    if (deadlineMs < times[at + LINKED]) this.#relink(slot);
+    const { times, sideTimes } = this.#records;
+    const at = (slot >> 1) + Time.deadline;
+    if (times[at] === NOT_ARMED) this.#armed++;
+    times[at] = deadlineMs;
+    // In no bucket is Infinity here: no deadline reaches it.
+    if (deadlineMs < sideTimes[(slot >> 2) + SideTime.linked]) this.#relink(slot);
   }
 
   /** Does nothing to a slot that is not armed. */
   cancel(slot: number): void {
-    const at = slot * TIMES + DEADLINE;
-    if (this.#times[at] === NOT_ARMED) return;
-    this.#times[at] = NOT_ARMED;
+    const { times } = this.#records;
+    const at = (slot >> 1) + Time.deadline;
+    if (times[at] === NOT_ARMED) return;
+    times[at] = NOT_ARMED;
     this.#armed--;
   }
 
@@ -98,29 +101,26 @@ export class DeadlineWheel {
     return this.#armed === 0 ? Infinity : this.#nextTick() * this.#granuleMs;
   }
 
-  /** Makes room for slots up to `capacity`; what is armed stays armed. */
+  /** The records have room for so many by now; what is armed stays armed. */
   grow(capacity: number): void {
     const old = this.#next.length;
     if (capacity <= old) return;
     const next = new Int32Array(capacity).fill(NONE, old);
     const previous = new Int32Array(capacity).fill(NOT_LINKED, old);
-    const times = new Float64Array(capacity * TIMES).fill(NOT_ARMED, old * TIMES);
     next.set(this.#next);
     previous.set(this.#previous);
-    times.set(this.#times);
     this.#next = next;
     this.#previous = previous;
-    this.#times = times;
   }
 
   #relink(slot: number): void {
-    if (this.#previous[slot] !== NOT_LINKED) this.#unlink(slot);
+    if (this.#previous[slot >> SLOT_SHIFT] !== NOT_LINKED) this.#unlink(slot);
     this.#link(slot, this.#tick + 1);
   }
 
   /** Into the bucket of its deadline, or of the granule `earliest` when that is later. */
   #link(slot: number, earliest: number): void {
-    const deadlineMs = this.#times[slot * TIMES + DEADLINE];
+    const deadlineMs = this.#records.times[(slot >> 1) + Time.deadline];
     const due = Math.max(Math.ceil(deadlineMs / this.#granuleMs), earliest);
     const delta = due - this.#tick;
     let bucket: number;
@@ -128,22 +128,22 @@ export class DeadlineWheel {
     else if (delta < SPANS[2]) bucket = BUCKETS + (Math.floor(due / SPANS[1]) & MASK);
     else bucket = 2 * BUCKETS + (Math.floor(Math.min(due, this.#tick + HORIZON) / SPANS[2]) & MASK);
     const first = this.#heads[bucket];
-    this.#next[slot] = first;
-    this.#previous[slot] = headOf(bucket);
-    if (first !== NONE) this.#previous[first] = slot;
+    this.#next[slot >> SLOT_SHIFT] = first;
+    this.#previous[slot >> SLOT_SHIFT] = headOf(bucket);
+    if (first !== NONE) this.#previous[first >> SLOT_SHIFT] = slot;
     this.#heads[bucket] = slot;
-    this.#times[slot * TIMES + LINKED] = deadlineMs;
+    this.#records.sideTimes[(slot >> 2) + SideTime.linked] = deadlineMs;
     this.#linked++;
   }
 
   #unlink(slot: number): void {
-    const next = this.#next[slot];
-    const previous = this.#previous[slot];
-    if (previous >= 0) this.#next[previous] = next;
+    const next = this.#next[slot >> SLOT_SHIFT];
+    const previous = this.#previous[slot >> SLOT_SHIFT];
+    if (previous >= 0) this.#next[previous >> SLOT_SHIFT] = next;
     else this.#heads[-2 - previous] = next;
-    if (next !== NONE) this.#previous[next] = previous;
-    this.#previous[slot] = NOT_LINKED;
-    this.#times[slot * TIMES + LINKED] = NOT_ARMED;
+    if (next !== NONE) this.#previous[next >> SLOT_SHIFT] = previous;
+    this.#previous[slot >> SLOT_SHIFT] = NOT_LINKED;
+    this.#records.sideTimes[(slot >> 2) + SideTime.linked] = NOT_IN_A_BUCKET;
     this.#linked--;
   }
 
@@ -160,7 +160,7 @@ export class DeadlineWheel {
   #expireBucket(bucket: number, expire: (slot: number) => void): void {
     const endMs = this.#tick * this.#granuleMs;
     this.#empty(bucket, (slot) => {
-      if (this.#times[slot * TIMES + DEADLINE] > endMs) {
+      if (this.#records.times[(slot >> 1) + Time.deadline] > endMs) {
         this.#link(slot, this.#tick + 1);
       } else {
         this.cancel(slot);
@@ -174,7 +174,7 @@ export class DeadlineWheel {
     // Read the head anew each time: `each` may relink any slot of this bucket. What it links lies elsewhere.
     for (let slot = this.#heads[bucket]; slot !== NONE; slot = this.#heads[bucket]) {
       this.#unlink(slot);
-      if (this.#times[slot * TIMES + DEADLINE] !== NOT_ARMED) each(slot);
+      if (this.#records.times[(slot >> 1) + Time.deadline] !== NOT_ARMED) each(slot);
     }
   }
 

@@ -10,7 +10,7 @@ import { statusName } from '../protocol/status-error.js';
 import { Flag, writeU32 } from '../protocol/rmp.js';
 import { Sentence } from './sentence.js';
 import { NO_LIMIT, Pause, Session } from './session.js';
-import { Rare, TaskState, Word } from './task-table.js';
+import { Rare, Side, TaskState, Word } from './task-table.js';
 
 const scratch = new Uint8Array(PLAIN_HEADER_BYTES);
 const NO_BYTES = new Uint8Array(0);
@@ -63,23 +63,19 @@ export class OrderedSession extends Session {
     }
     const parts = this.#takeParts(slot);
     const { relay } = this.context;
-    relay.table.setRare(slot, Rare.status, 0);
-    if (parts === undefined) {
-      if (slot === this.firstTask) {
-        this.#deliver(slot, bytes, start, end);
-        return;
-      }
-      relay.keepAnswer(slot, bytes, start, end);
-      this.#hold(end - start);
-    } else {
-      const whole = Buffer.concat([...parts, bytes.subarray(start, end)]);
-      if (slot === this.firstTask) {
-        this.#deliver(slot, whole, 0, whole.length);
-        return;
-      }
-      relay.own(slot, whole);
-      this.#hold(whole.length);
+    if (parts !== undefined) {
+      bytes = Buffer.concat([...parts, bytes.subarray(start, end)]);
+      start = 0;
+      end = bytes.length;
     }
+    if (slot === this.firstTask) {
+      this.#deliver(slot, bytes, start, end);
+      return;
+    }
+    relay.table.setRare(slot, Rare.status, 0);
+    if (parts === undefined) relay.keepAnswer(slot, bytes, start, end);
+    else relay.own(slot, bytes);
+    this.#hold(end - start);
   }
 
   partial(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): Uint8Array | undefined {
@@ -158,8 +154,8 @@ export class OrderedSession extends Session {
     while (!this.left && this.firstTask !== -1 && table.words[this.firstTask + Word.state] === TaskState.done) {
       const slot = this.firstTask;
       const bytes = table.bytesOf(slot)!;
-      const start = table.words[slot + Word.keptStart];
-      const end = table.words[slot + Word.keptEnd];
+      const start = table.side(slot, Side.keptStart);
+      const end = table.side(slot, Side.keptEnd);
       const status = table.rare(slot, Rare.status);
       this.#heldBytes -= end - start + HELD_OVERHEAD_BYTES;
       relay.release(slot);

@@ -17,7 +17,7 @@ import type { Pool } from './pool.js';
 import type { TaskQueue } from './queue.js';
 import { Sentence } from './sentence.js';
 import { StreamGrants } from './stream-grants.js';
-import { AttemptEnd, Mark, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
+import { AttemptEnd, Mark, Side, SLOT_SHIFT, type TaskOwner, TaskState, TaskTable, Time, Word } from './task-table.js';
 import { Outcome, Tracker } from './tracker.js';
 import { type WaitingList, WaitingTasks } from './waiting-tasks.js';
 
@@ -86,12 +86,13 @@ export class Relay implements LinkEvents {
     this.table = new TaskTable(
       (capacity) => this.#wheel.grow(capacity),
       (bytes) => this.#engine.reuse(bytes),
+      (bytes) => this.#engine.allocate(bytes),
     );
     this.tracker = new Tracker(this.table);
     this.#waiting = new WaitingTasks(this.table, options.maxQueuedTotal);
     this.grants = new StreamGrants(this.table);
     this.inFlight = new InFlightIndex(this.table, options.random() * 2 ** 32);
-    this.#wheel = new DeadlineWheel(this.table.capacity, limits.tickMs);
+    this.#wheel = new DeadlineWheel(this.table, limits.tickMs);
     // Armed before its first tick the wheel would walk from time 0.
     this.#wheel.advance(options.engine.now(), () => {});
   }
@@ -134,11 +135,9 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const slot = this.tracker.receive();
     table.own(slot, owner);
-    const { words } = table;
-    words[slot + Word.clientId] = clientId;
-    words[slot + Word.route] = route;
-    words[slot + Word.flags] = flags;
-    words[slot + Word.key] = key;
+    table.words[slot + Word.clientId] = clientId;
+    table.route(slot, route, flags);
+    table.setSide(slot, Side.key, key);
     table.setTime(slot, Time.received, this.#engine.now());
     if (this.#atNextTask !== undefined) this.#takeFirst(this.#atNextTask);
     return slot;
@@ -151,8 +150,8 @@ export class Relay implements LinkEvents {
    */
   submit(slot: number, budgetMs: number, bytes: Uint8Array, start: number, end: number, keyed: boolean): void {
     const { table } = this;
-    const now = table.time(slot, Time.received);
-    const route = this.#routes[table.words[slot + Word.route]];
+    const now = this.#engine.now();
+    const route = this.#routes[table.routeOf(slot)];
     if (route === undefined) {
       this.#refuse(slot, Status.NOT_FOUND, Sentence.unknownRoute);
       return;
@@ -164,8 +163,7 @@ export class Relay implements LinkEvents {
     const { pool } = route;
     pool.budget.onRequest(now);
     const deadline = now + (budgetMs === 0 ? pool.config.deadlineMs : budgetMs);
-    table.setTime(slot, Time.deadline, deadline);
-    this.#wheel.arm(slot >> SLOT_SHIFT, deadline);
+    this.#wheel.arm(slot, deadline);
     if (route.orderBy !== 'none') {
       // Before it has its place in the row: what ends meanwhile may be the one it would wait for.
       if (!this.#makeRoom(slot, end - start)) return;
@@ -255,7 +253,7 @@ export class Relay implements LinkEvents {
     const { table } = this;
     const { backend } = link;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.words[slot + Word.route]]!;
+    const { pool } = this.#routes[table.routeOf(slot)]!;
     const refused = status !== Status.OK && (flags & Flag.notExecuted) !== 0;
     table.endAttempt(slot, refused ? AttemptEnd.refused : AttemptEnd.answered);
     if (status === Status.OK) backend.onSuccess(now - table.time(slot, Time.sent), now);
@@ -345,7 +343,7 @@ export class Relay implements LinkEvents {
   lost(link: BackendConnection, slot: number, unsent: boolean): void {
     const { table } = this;
     const now = this.#engine.now();
-    const { pool } = this.#routes[table.words[slot + Word.route]]!;
+    const { pool } = this.#routes[table.routeOf(slot)]!;
     table.endAttempt(slot, unsent ? AttemptEnd.unsent : AttemptEnd.broken);
     if (!unsent) table.mark(slot, Mark.everSent);
     const repeatable = unsent || table.has(slot, Flag.idempotent);
@@ -403,7 +401,7 @@ export class Relay implements LinkEvents {
   ): boolean {
     const { table } = this;
     const length = end - start;
-    const link = pool.pick(table.words[slot + Word.key], length, now, exclude);
+    const link = pool.pick(table.side(slot, Side.key), length, now, exclude);
     if (link === undefined) return false;
     if (length > link.backend.maxRequestBytes) {
       // Not RESOURCE_EXHAUSTED, which callers try again: it will not become shorter.
@@ -432,7 +430,7 @@ export class Relay implements LinkEvents {
   #mayRetry(slot: number, pool: Pool, now: number): boolean {
     const { table } = this;
     if (this.#closed || table.words[slot + Word.kept] === NO_PLACE || table.has(slot, Mark.partialSent)) return false;
-    if (table.words[slot + Word.attempts] >= pool.config.retries.maxAttempts) return false;
+    if (table.attempts(slot) >= pool.config.retries.maxAttempts) return false;
     if (now >= table.time(slot, Time.deadline)) return false;
     if (pool.budget.tryRetry(now)) return true;
     this.counters.retriesDenied++;
@@ -441,13 +439,12 @@ export class Relay implements LinkEvents {
 
   #sendKept(slot: number, pool: Pool, exclude: number, now: number): boolean {
     const { table } = this;
-    const { words } = table;
     const bytes = table.bytesOf(slot)!;
-    const attempts = words[slot + Word.attempts];
-    if (!this.#send(slot, pool, now, exclude, bytes, words[slot + Word.keptStart], words[slot + Word.keptEnd]))
-      return false;
+    const attempts = table.attempts(slot);
+    const start = table.side(slot, Side.keptStart);
+    if (!this.#send(slot, pool, now, exclude, bytes, start, table.side(slot, Side.keptEnd))) return false;
     // Also one that waited for its further attempt; not one that was refused instead.
-    if (attempts > 0 && table.words[slot + Word.attempts] > attempts) this.counters.retries++;
+    if (attempts > 0 && table.attempts(slot) > attempts) this.counters.retries++;
     return true;
   }
 
@@ -456,7 +453,7 @@ export class Relay implements LinkEvents {
   #mayGo(slot: number, route: Route, keyed: boolean): boolean {
     const { table } = this;
     const byKey = route.orderBy === 'key' && keyed;
-    const key = byKey ? table.words[slot + Word.key] >>> 0 : CLIENT_KEYS + (table.ownerOf(slot)!.number >>> 0);
+    const key = byKey ? table.side(slot, Side.key) >>> 0 : CLIENT_KEYS + (table.ownerOf(slot)!.number >>> 0);
     return route.groups.enter(slot, key);
   }
 
@@ -513,9 +510,8 @@ export class Relay implements LinkEvents {
 
   // Ending.
 
-  readonly #expire = (index: number): void => {
+  readonly #expire = (slot: number): void => {
     const { table } = this;
-    const slot = index << SLOT_SHIFT;
     const now = this.#engine.now();
     const sent = this.#isSent(slot);
     if (this.#neverBegan(slot)) {
@@ -531,7 +527,7 @@ export class Relay implements LinkEvents {
   /** On a link that was given it, as opposed to one that is still connecting. */
   #isSent(slot: number): boolean {
     const { table } = this;
-    return table.words[slot + Word.state] === TaskState.sent && table.time(slot, Time.sentOffset) !== Infinity;
+    return table.words[slot + Word.state] === TaskState.sent && table.sentOffset(slot) !== Infinity;
   }
 
   /** No backend can have begun it. */
@@ -578,7 +574,7 @@ export class Relay implements LinkEvents {
   #settle(slot: number, outcome: number, status: number, now: number): void {
     const { table } = this;
     this.tracker.settle(slot, outcome, status, now);
-    this.#wheel.cancel(slot >> SLOT_SHIFT);
+    this.#wheel.cancel(slot);
     if (table.words[slot + Word.kept] !== NO_PLACE) table.drop(slot);
     if (table.has(slot, Mark.ordered)) this.#nextInOrder(slot);
   }
@@ -587,7 +583,7 @@ export class Relay implements LinkEvents {
   #nextInOrder(slot: number): void {
     const next = this.table.order[slot >> SLOT_SHIFT]!.leave(slot);
     if (next === -1) return;
-    this.#routes[this.table.words[next + Word.route]]!.pool.queueFor(this.table.keptLength(next)).push(next);
+    this.#routes[this.table.routeOf(next)]!.pool.queueFor(this.table.keptLength(next)).push(next);
   }
 
   #forget(slot: number): void {

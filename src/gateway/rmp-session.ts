@@ -47,7 +47,7 @@ export class RmpSession extends Session {
   answer(slot: number, status: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     const { relay } = this.context;
     const { table } = relay;
-    const route = table.words[slot + Word.route];
+    const route = table.routeOf(slot);
     setHeader(end - start, Kind.response, flags, route, table.words[slot + Word.clientId], status);
     relay.release(slot);
     // A client that does not take its answers is not read until it does.
@@ -238,7 +238,7 @@ export class RmpSession extends Session {
 
   #sendPart(slot: number, flags: number, bytes: Uint8Array, start: number, end: number): void {
     const { table } = this.context.relay;
-    const route = table.words[slot + Word.route];
+    const route = table.routeOf(slot);
     setHeader(end - start, Kind.response, flags | Flag.more, route, table.words[slot + Word.clientId], 0);
     this.#send(bytes, start, end);
   }

@@ -2,15 +2,21 @@
  * All open tasks: a task is a slot, and a slot is the place of its record in `words`. Nothing is allocated per task and
  * nothing has to be collected; the arrays double when they are full and never shrink.
  *
- * A record is in three parts, by when it is needed: sixteen words of 32 bits that every task writes and reads (one cache line,
- * where an array per field cost a line each), four times, and what only tasks need that wait, stream or fail. References are
- * kept as numbers (`Places`), so that a task that comes and goes writes nothing the garbage collector has to know of.
+ * With thousands of tasks in flight each line of the cache that an answer needs is one that has to be fetched, so a record is in
+ * three parts, by when it is needed:
  *
- * Lifetime of a slot: `acquire` → … → `release`. Its generation changes on release, so that who remembers a slot across
- * turns can tell that it is another task's by now.
+ *     words   |state flags client owner next previous link id attempt kept|received|sent|deadline|   64 bytes: all that an answer reads
+ *     side    |key kept from, to  generation|offset|linked|                                         32 bytes: written with the request
+ *     rare    |                             |                                                       32 bytes: who waits, streams or fails
+ *
+ * References are kept as numbers (`Places`), so that a task that comes and goes writes nothing the garbage collector has to know of.
+ *
+ * Lifetime of a slot: `acquire` → … → `release`. Each task has a generation of its own, so that who remembers a slot across turns
+ * can tell that it is another task's by now.
  */
 import type { Backend } from './backend.js';
 import { check } from './check.js';
+import { FreeSlots } from './free-slots.js';
 import { KeptBytes } from './kept-bytes.js';
 import { NO_PLACE, Places } from './places.js';
 
@@ -34,32 +40,41 @@ export const AttemptEnd = {
 /** Attempts remembered per task; later ones overwrite the last entry. */
 export const LEDGER_ENTRIES = 4;
 
-/** The words of a record. */
+/** The words of a record that are numbers of 32 bits; behind them stand the values of `Time`. */
 export const Word = {
   /** A value of `TaskState`. */
   state: 0,
-  /** Flags of the request that are passed on, and from bit 8 on those of `Mark`. */
+  /** Flags of the request that are passed on, from bit 8 on those of `Mark`, from bit 16 on the route. */
   flags: 1,
-  route: 2,
   /** The client's correlation id as a signed number (V8 keeps those off the heap); `>>> 0` gives the one on the wire. */
-  clientId: 3,
+  clientId: 2,
   /** Place of the owner, NO_PLACE once it left. */
-  owner: 4,
-  ownerNext: 5,
-  ownerPrevious: 6,
-  /** Hash of the client or its affinity key. */
-  key: 7,
+  owner: 3,
+  ownerNext: 4,
+  ownerPrevious: 5,
   /** Place of the link the task was sent on, NO_PLACE when it is on none. */
-  carrier: 8,
-  linkId: 9,
-  attempts: 10,
-  /** The newest attempt: backend index × 16 + how it ended. */
-  attempt: 11,
+  carrier: 6,
+  linkId: 7,
+  /** The newest attempt: backend index << 12 | which attempt it is << 4 | how it ended. 0: there was none. */
+  attempt: 8,
   /** The payload kept for queueing or another attempt; after the outcome, an answer that waits for its turn. */
-  kept: 12,
-  keptStart: 13,
-  keptEnd: 14,
-  generation: 15,
+  kept: 9,
+} as const;
+
+const ROUTE_SHIFT = 16;
+const BACKEND_SHIFT = 12;
+const ATTEMPTS_SHIFT = 4;
+const ATTEMPTS_MASK = 0xff;
+const END_MASK = 15;
+
+/** What is written with the request and read when something is out of the ordinary. */
+export const Side = {
+  /** Hash of the client or its affinity key. */
+  key: 0,
+  /** The task's part of its kept bytes. */
+  keptStart: 1,
+  keptEnd: 2,
+  generation: 3,
 } as const;
 
 /** Bits of `Word.flags` above those of the protocol. */
@@ -76,13 +91,20 @@ export const Mark = {
   credited: 0x1000,
 } as const;
 
-/** The times of a record, in ms, and one offset. */
+/** The times of a record in ms: places in `times`, of which a record takes eight, over the same memory as its words. */
 export const Time = {
-  received: 0,
-  sent: 1,
-  deadline: 2,
+  received: 5,
+  sent: 6,
+  /** Infinity where none is armed. The wheel's: others read it. */
+  deadline: 7,
+} as const;
+
+/** Places in `sideTimes`, of which a record takes four, over the same memory as its side. */
+export const SideTime = {
   /** Where the frame begins in the bytes given to its link; Infinity: given to none yet. */
-  sentOffset: 3,
+  sentOffset: 2,
+  /** ms: the deadline for which the wheel has the slot in a bucket; Infinity where it has it in none. The wheel's. */
+  linked: 3,
 } as const;
 
 /** What few tasks need. Who streams waits in no queue any more, and has no answer yet: some places serve twice. */
@@ -106,7 +128,7 @@ export const Rare = {
 /** From a slot to its number among all: a record has 16 words, so slots are multiples of 16. */
 export const SLOT_SHIFT = 4;
 const SLOT_STEP = 1 << SLOT_SHIFT;
-const TIMES = 4;
+const SIDE_FIELDS = 8;
 const RARE_FIELDS = 8;
 
 /** The client a task belongs to, as far as the way of the task needs it. */
@@ -178,8 +200,6 @@ const INITIAL_CAPACITY = 256;
 
 export class TaskTable {
   capacity = INITIAL_CAPACITY;
-  /** Slots in use. */
-  size = 0;
 
   /** Owners of tasks, and links, by their places. */
   readonly owners = new Places<TaskOwner>();
@@ -189,33 +209,67 @@ export class TaskTable {
   readonly order: (TaskGroup | undefined)[] = [];
 
   /** Read and written in place, `words[slot + Word.…]`: V8 spends its budget for inlining on what an accessor would do. */
-  words = new Int32Array(INITIAL_CAPACITY * SLOT_STEP);
-  times = new Float64Array(INITIAL_CAPACITY * TIMES);
+  words: Int32Array;
+  times: Float64Array;
+  sideFields: Int32Array;
+  sideTimes: Float64Array;
   rareFields = new Int32Array(INITIAL_CAPACITY * RARE_FIELDS);
-  #free = new Int32Array(INITIAL_CAPACITY);
-  #freeCount = 0;
+  readonly #free = new FreeSlots(INITIAL_CAPACITY);
+  /** Generation of the task that came last. */
+  #newest = 0;
   readonly #onGrow: (capacity: number) => void;
+  readonly #allocate: (bytes: number) => Uint8Array;
 
   /**
    * `onGrow` is told the new capacity before a slot beyond the old one is handed out; `reuse` is given the reusable memory that
-   * no task keeps bytes in any more.
+   * no task keeps bytes in any more; `allocate` makes so many bytes, all 0, that begin at a line of the cache where it can.
    */
-  constructor(onGrow: (capacity: number) => void = () => {}, reuse: (bytes: Uint8Array) => void = () => {}) {
+  constructor(
+    onGrow: (capacity: number) => void = () => {},
+    reuse: (bytes: Uint8Array) => void = () => {},
+    allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes),
+  ) {
     this.#onGrow = onGrow;
+    this.#allocate = allocate;
     this.kept = new KeptBytes(reuse);
-    this.#addFree(0, INITIAL_CAPACITY);
+    this.words = this.#records(INITIAL_CAPACITY * SLOT_STEP);
+    this.times = timesOver(this.words);
+    this.sideFields = this.#records(INITIAL_CAPACITY * SIDE_FIELDS);
+    this.sideTimes = timesOver(this.sideFields);
+    this.#disarm(0, INITIAL_CAPACITY);
     this.#fillLists(0, INITIAL_CAPACITY);
   }
 
-  // Four times and eight rare fields per slot. Public arrays and literal shifts keep these four below the 27 bytes of bytecode
+  /** Slots in use. */
+  get size(): number {
+    return this.#free.taken;
+  }
+
+  // Eight of each per slot, and four side times. Public arrays and literal shifts keep these below the 27 bytes of bytecode
   // up to which V8 inlines a function whatever its caller's budget.
 
   time(slot: number, time: number): number {
-    return this.times[(slot >> 2) + time];
+    return this.times[(slot >> 1) + time];
   }
 
   setTime(slot: number, time: number, value: number): void {
-    this.times[(slot >> 2) + time] = value;
+    this.times[(slot >> 1) + time] = value;
+  }
+
+  side(slot: number, field: number): number {
+    return this.sideFields[(slot >> 1) + field];
+  }
+
+  setSide(slot: number, field: number, value: number): void {
+    this.sideFields[(slot >> 1) + field] = value;
+  }
+
+  sentOffset(slot: number): number {
+    return this.sideTimes[(slot >> 2) + SideTime.sentOffset];
+  }
+
+  setSentOffset(slot: number, offset: number): void {
+    this.sideTimes[(slot >> 2) + SideTime.sentOffset] = offset;
   }
 
   rare(slot: number, field: number): number {
@@ -239,6 +293,15 @@ export class TaskTable {
     this.words[slot + Word.flags] &= ~mark;
   }
 
+  /** Before its flags are marked. `flags`: only those that are passed on. */
+  route(slot: number, route: number, flags: number): void {
+    this.words[slot + Word.flags] = (route << ROUTE_SHIFT) | flags;
+  }
+
+  routeOf(slot: number): number {
+    return this.words[slot + Word.flags] >>> ROUTE_SHIFT;
+  }
+
   ownerOf(slot: number): TaskOwner | undefined {
     return this.owners.at(this.words[slot + Word.owner]);
   }
@@ -249,16 +312,17 @@ export class TaskTable {
 
   /** A slot without owner, link and bytes. What else its record holds is the last task's: who needs it writes it first. */
   acquire(): number {
-    if (this.#freeCount === 0) this.#grow();
-    const slot = this.#free[--this.#freeCount];
+    if (this.#free.isCrowded) this.#grow();
+    const slot = this.#free.take() << SLOT_SHIFT;
     const words = this.words;
     words[slot + Word.state] = TaskState.received;
     words[slot + Word.flags] = 0;
     words[slot + Word.owner] = NO_PLACE;
     words[slot + Word.carrier] = NO_PLACE;
-    words[slot + Word.attempts] = 0;
+    words[slot + Word.attempt] = 0;
     words[slot + Word.kept] = NO_PLACE;
-    this.size++;
+    this.#newest = (this.#newest + 1) | 0;
+    this.setSide(slot, Side.generation, this.#newest);
     return slot;
   }
 
@@ -268,10 +332,8 @@ export class TaskTable {
     check(words[slot + Word.state] !== TaskState.free, 'a task slot is released once');
     if (words[slot + Word.owner] !== NO_PLACE) this.disown(slot);
     words[slot + Word.state] = TaskState.free;
-    words[slot + Word.generation]++;
     if (words[slot + Word.kept] !== NO_PLACE) this.drop(slot);
-    this.#free[this.#freeCount++] = slot;
-    this.size--;
+    this.#free.give(slot >> SLOT_SHIFT);
   }
 
   /** Appends to the owner's list, which keeps the order of arrival. */
@@ -314,18 +376,18 @@ export class TaskTable {
     const words = this.words;
     if (words[slot + Word.kept] !== NO_PLACE) this.drop(slot);
     words[slot + Word.kept] = this.kept.hold(bytes, isReusable);
-    words[slot + Word.keptStart] = start;
-    words[slot + Word.keptEnd] = end;
+    this.setSide(slot, Side.keptStart, start);
+    this.setSide(slot, Side.keptEnd, end);
   }
 
-  /** Bytes of the task, of which `Word.keptStart` and `keptEnd` are its part. */
+  /** Bytes of the task, of which `Side.keptStart` and `keptEnd` are its part. */
   bytesOf(slot: number): Uint8Array | undefined {
     return this.kept.at(this.words[slot + Word.kept]);
   }
 
   /** How many of them are its part. */
   keptLength(slot: number): number {
-    return this.words[slot + Word.keptEnd] - this.words[slot + Word.keptStart];
+    return this.side(slot, Side.keptEnd) - this.side(slot, Side.keptStart);
   }
 
   drop(slot: number): void {
@@ -334,26 +396,30 @@ export class TaskTable {
   }
 
   beginAttempt(slot: number, backendIndex: number): void {
-    const attempts = this.words[slot + Word.attempts];
-    if (attempts > 0 && attempts < LEDGER_ENTRIES) {
-      this.setRare(slot, Rare.ledger + attempts - 1, this.words[slot + Word.attempt]);
-    }
-    this.words[slot + Word.attempts] = attempts + 1;
-    this.words[slot + Word.attempt] = backendIndex * 16 + AttemptEnd.open;
+    const newest = this.words[slot + Word.attempt];
+    const attempts = (newest >> ATTEMPTS_SHIFT) & ATTEMPTS_MASK;
+    if (attempts > 0 && attempts < LEDGER_ENTRIES) this.setRare(slot, Rare.ledger + attempts - 1, newest);
+    const count = attempts < ATTEMPTS_MASK ? attempts + 1 : attempts;
+    this.words[slot + Word.attempt] = (backendIndex << BACKEND_SHIFT) | (count << ATTEMPTS_SHIFT) | AttemptEnd.open;
   }
 
   endAttempt(slot: number, end: number): void {
-    this.words[slot + Word.attempt] = (this.words[slot + Word.attempt] & ~15) | end;
+    this.words[slot + Word.attempt] = (this.words[slot + Word.attempt] & ~END_MASK) | end;
+  }
+
+  /** How many there were, up to 255. */
+  attempts(slot: number): number {
+    return (this.words[slot + Word.attempt] >> ATTEMPTS_SHIFT) & ATTEMPTS_MASK;
   }
 
   /** The attempts of a task, oldest first: which backend, and how each ended (a value of `AttemptEnd`). For reports. */
   attemptsOf(slot: number): { backend: number; end: number }[] {
-    const attempts = this.words[slot + Word.attempts];
+    const attempts = this.attempts(slot);
     if (attempts === 0) return [];
     const entries = [];
     for (let i = 0; i < Math.min(attempts, LEDGER_ENTRIES) - 1; i++) entries.push(this.rare(slot, Rare.ledger + i));
     entries.push(this.words[slot + Word.attempt]);
-    return entries.map((entry) => ({ backend: entry >> 4, end: entry & 15 }));
+    return entries.map((entry) => ({ backend: entry >> BACKEND_SHIFT, end: entry & END_MASK }));
   }
 
   /** Slots whose task has no outcome yet. Safe against releases while it runs. */
@@ -369,18 +435,29 @@ export class TaskTable {
     const from = this.capacity;
     const to = from * 2;
     this.capacity = to;
-    this.words = widen(this.words, new Int32Array(to * SLOT_STEP));
-    this.times = widen(this.times, new Float64Array(to * TIMES));
+    const { words, sideFields } = this;
+    this.words = widen(words, this.#records(to * SLOT_STEP));
+    this.times = timesOver(this.words);
+    this.sideFields = widen(sideFields, this.#records(to * SIDE_FIELDS));
+    this.sideTimes = timesOver(this.sideFields);
+    this.#disarm(from, to);
     this.rareFields = widen(this.rareFields, new Int32Array(to * RARE_FIELDS));
-    this.#free = widen(this.#free, new Int32Array(to));
-    this.#addFree(from, to);
+    this.#free.grow(to);
     this.#fillLists(from, to);
     this.#onGrow(to);
   }
 
-  /** Low slots on top, so that a small load stays in few cache lines. */
-  #addFree(from: number, to: number): void {
-    for (let index = to - 1; index >= from; index--) this.#free[this.#freeCount++] = index * SLOT_STEP;
+  #disarm(from: number, to: number): void {
+    for (let slot = from * SLOT_STEP; slot < to * SLOT_STEP; slot += SLOT_STEP) {
+      this.times[(slot >> 1) + Time.deadline] = Infinity;
+      this.sideTimes[(slot >> 2) + SideTime.linked] = Infinity;
+    }
+  }
+
+  /** `length` numbers, all 0. */
+  #records(length: number): Int32Array {
+    const { buffer, byteOffset } = this.#allocate(length * Int32Array.BYTES_PER_ELEMENT);
+    return new Int32Array(buffer, byteOffset, length);
   }
 
   /** Pushed one by one the arrays stay packed: holes would make every read of them slower. */
@@ -390,6 +467,11 @@ export class TaskTable {
       this.order.push(undefined);
     }
   }
+}
+
+/** The same memory by numbers of 64 bits. */
+function timesOver(words: Int32Array): Float64Array {
+  return new Float64Array(words.buffer, words.byteOffset, words.length / 2);
 }
 
 function widen<T extends Int32Array | Float64Array>(from: T, to: T): T {

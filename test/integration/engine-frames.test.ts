@@ -1,6 +1,7 @@
 // Frames: cut in every way, large, kept, broken; and handlers that throw.
 import { expect, test } from 'vitest';
 import type { Kept } from '../../src/engine/engine.js';
+import { NativeEngine } from '../../src/engine/native-engine.js';
 import { turnUntil } from '../support/changes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
 import { echoFrame, lengthFraming, Recorder } from '../support/recorder.js';
@@ -25,6 +26,19 @@ describeEngines(
     const fixture = useEngine(run);
 
     test('runs on this driver', () => expect(fixture.engine.name).toBe(driver));
+
+    test('memory for records is empty, and begins at a line of the cache', () => {
+      const { engine } = fixture;
+      for (const length of [1, 100, 300_000]) {
+        const bytes = engine.allocate(length);
+        expect([bytes.length, bytes.every((byte) => byte === 0)]).toEqual([length, true]);
+        if (engine instanceof NativeEngine) {
+          const address = new Uint32Array(2);
+          engine.addon.addressOf(bytes, 0, address);
+          expect(address[0] % 64).toBe(0);
+        }
+      }
+    });
 
     test('a stream cut at every offset gives the same frames', async () => {
       const handler = new Recorder({ frame: echoFrame });

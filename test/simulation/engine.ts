@@ -153,6 +153,10 @@ export class SimulatedEngine implements Engine {
     return { ...this.keep(bytes, start, end), isReusable: true };
   }
 
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   reuse(bytes: Uint8Array): void {
     if (this.#returned.has(bytes)) throw new Error('memory of payloads is given back twice');
     this.#returned.add(bytes);

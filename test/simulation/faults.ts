@@ -28,8 +28,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'a slot is freed twice',
     file: 'task-table.ts',
-    find: 'this.#free[this.#freeCount++] = slot;',
-    replace: 'this.#free[this.#freeCount++] = slot; this.#free[this.#freeCount++] = slot;',
+    find: 'this.#free.give(slot >> SLOT_SHIFT);',
+    replace: 'this.#free.give(slot >> SLOT_SHIFT); this.#free.give(slot >> SLOT_SHIFT);',
     finds:
       /^(slots in use are those of tasks|a task (is|that is over is) |the gateway threw: gateway invariant broken)/,
   },
@@ -86,7 +86,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'a deadline is not cleared',
     file: 'relay.ts',
-    find: 'this.#wheel.cancel(slot >> SLOT_SHIFT);',
+    find: 'this.#wheel.cancel(slot);',
     replace: '',
     finds: /^a deadline is armed for each open task, and for no other/,
   },
@@ -95,7 +95,7 @@ export const FAULTS: readonly Fault[] = [
     file: 'deadline-wheel.ts',
     find: 'const due = Math.max(Math.ceil(deadlineMs / this.#granuleMs), earliest);',
     replace:
-      'const due = Math.max(Math.floor(deadlineMs / this.#granuleMs), earliest); this.#times[slot * TIMES] -= 10;',
+      'const due = Math.max(Math.floor(deadlineMs / this.#granuleMs), earliest); this.#records.times[(slot >> 1) + Time.deadline] -= 10;',
     finds: /^an error has a reason that holds/,
   },
   {
@@ -157,8 +157,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'a frame is thought not to have left',
     file: 'backend-connection.ts',
-    find: 'table.time(lost[i], Time.sentOffset) >= info.bytesHandedToKernel',
-    replace: 'table.time(lost[i], Time.sentOffset) + 40 >= info.bytesHandedToKernel',
+    find: 'table.sentOffset(lost[i]) >= info.bytesHandedToKernel',
+    replace: 'table.sentOffset(lost[i]) + 40 >= info.bytesHandedToKernel',
     finds: /^(a request is sent again only where|not-executed is said only where)/,
   },
   {

@@ -159,7 +159,7 @@ export class Invariants {
     this.#queued++;
     if (owner !== NO_PLACE) this.#waiting.add(owner, 1);
     if (table.queue[slot >> SLOT_SHIFT] === undefined) broken('a task that waits is in a queue', `slot ${slot}`);
-    const bytes = table.words[slot + Word.keptEnd] - table.words[slot + Word.keptStart];
+    const bytes = table.keptLength(slot);
     this.#queuedBytes += bytes;
     const group = table.order[slot >> SLOT_SHIFT] as { readonly waiting: unknown; readonly holder: number } | undefined;
     const inTurn = table.queue[slot >> SLOT_SHIFT] !== group?.waiting;
@@ -167,7 +167,7 @@ export class Invariants {
       broken('a task waits for its turn behind one that is open', `slot ${slot}`);
     }
     if (inTurn && bytes <= limits.bulkFrameBytes) {
-      this.#waitingPools.add(this.#ledger.routes[table.words[slot + Word.route]]!.pool);
+      this.#waitingPools.add(this.#ledger.routes[table.routeOf(slot)]!.pool);
     }
     if (table.words[slot + Word.kept] === NO_PLACE) broken('a task that waits has its payload', `slot ${slot}`);
     if (table.words[slot + Word.carrier] !== NO_PLACE)
@@ -183,7 +183,7 @@ export class Invariants {
       broken('a task is in one place', `slot ${slot} waits and is sent`);
     this.#carried.add(carrier, 1);
     if ((table.words[slot + Word.flags] & Flag.noReply) !== 0) this.#noReplies.add(carrier, 1);
-    if (table.time(slot, Time.sentOffset) === Infinity) this.#unopened.add(carrier, 1);
+    if (table.sentOffset(slot) === Infinity) this.#unopened.add(carrier, 1);
     this.#countOpen(slot);
   }
 
@@ -214,7 +214,7 @@ export class Invariants {
     if (table.queue[slot >> SLOT_SHIFT] !== undefined || table.words[slot + Word.carrier] !== NO_PLACE) {
       broken('a task that is over is nowhere', `slot ${slot}`);
     }
-    const bytes = table.words[slot + Word.keptEnd] - table.words[slot + Word.keptStart];
+    const bytes = table.keptLength(slot);
     this.#heldBytes.add(owner, bytes + HELD_OVERHEAD_BYTES);
   }
 

@@ -441,6 +441,10 @@ export class FakeEngine implements Engine {
   }
 
   /** Whoever still looked at it later would see what no client sent. */
+  allocate(bytes: number): Uint8Array {
+    return new Uint8Array(bytes);
+  }
+
   reuse(bytes: Uint8Array): void {
     queueMicrotask(() => bytes.fill(POISON));
   }

@@ -1,10 +1,44 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DeadlineWheel } from '../../src/gateway/deadline-wheel.js';
+import { SLOT_SHIFT, TaskTable } from '../../src/gateway/task-table.js';
 
 const GRANULE = 8;
 
-function expired(wheel: DeadlineWheel, now: number): number[] {
+/** Over the records of a task table, with its slots by their numbers. */
+class Deadlines {
+  readonly #table = new TaskTable((capacity) => this.#wheel.grow(capacity));
+  readonly #wheel = new DeadlineWheel(this.#table, GRANULE);
+
+  get size(): number {
+    return this.#wheel.size;
+  }
+
+  arm(number: number, deadlineMs: number): void {
+    this.#wheel.arm(number << SLOT_SHIFT, deadlineMs);
+  }
+
+  cancel(number: number): void {
+    this.#wheel.cancel(number << SLOT_SHIFT);
+  }
+
+  advance(now: number, expire: (number: number) => void): void {
+    this.#wheel.advance(now, (slot) => expire(slot >> SLOT_SHIFT));
+  }
+
+  nextMs(): number {
+    return this.#wheel.nextMs();
+  }
+
+  /** The table gets larger than it was; answers with the number of its last record. */
+  grow(): number {
+    const { capacity } = this.#table;
+    while (this.#table.capacity === capacity) this.#table.acquire();
+    return this.#table.capacity - 1;
+  }
+}
+
+function expired(wheel: Deadlines, now: number): number[] {
   const slots: number[] = [];
   wheel.advance(now, (slot) => slots.push(slot));
   return slots;
@@ -12,7 +46,7 @@ function expired(wheel: DeadlineWheel, now: number): number[] {
 
 describe('DeadlineWheel', () => {
   it('expires a slot once its deadline has passed, and not again', () => {
-    const wheel = new DeadlineWheel(4);
+    const wheel = new Deadlines();
     wheel.arm(2, 100);
     expect(expired(wheel, 99)).toEqual([]);
     expect(expired(wheel, 104)).toEqual([2]);
@@ -21,7 +55,7 @@ describe('DeadlineWheel', () => {
   });
 
   it('expires a deadline in the past at the next granule', () => {
-    const wheel = new DeadlineWheel(1);
+    const wheel = new Deadlines();
     expired(wheel, 1000);
     wheel.arm(0, 3);
     expect(expired(wheel, 1000)).toEqual([]);
@@ -29,7 +63,7 @@ describe('DeadlineWheel', () => {
   });
 
   it('forgets a cancelled slot, and one that is not armed may be cancelled', () => {
-    const wheel = new DeadlineWheel(3);
+    const wheel = new Deadlines();
     for (const slot of [0, 1, 2]) wheel.arm(slot, 50);
     wheel.cancel(1);
     wheel.cancel(1);
@@ -39,7 +73,7 @@ describe('DeadlineWheel', () => {
   });
 
   it('moves a slot that is armed anew', () => {
-    const wheel = new DeadlineWheel(1);
+    const wheel = new Deadlines();
     wheel.arm(0, 50);
     wheel.arm(0, 500);
     expect(expired(wheel, 499)).toEqual([]);
@@ -47,7 +81,7 @@ describe('DeadlineWheel', () => {
   });
 
   it('lets the callback arm its slot again and cancel others', () => {
-    const wheel = new DeadlineWheel(3);
+    const wheel = new Deadlines();
     wheel.arm(0, 50);
     wheel.arm(1, 50);
     wheel.arm(2, 50);
@@ -63,15 +97,15 @@ describe('DeadlineWheel', () => {
   });
 
   it('keeps what is armed when it grows', () => {
-    const wheel = new DeadlineWheel(1);
+    const wheel = new Deadlines();
     wheel.arm(0, 20);
-    wheel.grow(3);
-    wheel.arm(2, 20);
-    expect(expired(wheel, 24).sort()).toEqual([0, 2]);
+    const last = wheel.grow();
+    wheel.arm(last, 20);
+    expect(expired(wheel, 24).sort()).toEqual([0, last]);
   });
 
   it('holds deadlines beyond its own horizon of 37 hours', () => {
-    const wheel = new DeadlineWheel(1);
+    const wheel = new Deadlines();
     const month = 30 * 24 * 3600 * 1000;
     wheel.arm(0, month);
     expect(expired(wheel, month - 1)).toEqual([]);
@@ -80,7 +114,7 @@ describe('DeadlineWheel', () => {
 
   it('starts far from time 0', () => {
     const now = 2 ** 40;
-    const wheel = new DeadlineWheel(1);
+    const wheel = new Deadlines();
     wheel.arm(0, now + 5000);
     expect(expired(wheel, now + 4999)).toEqual([]);
     expect(wheel.nextMs()).toBeLessThanOrEqual(now + 5008);
@@ -97,7 +131,7 @@ describe('DeadlineWheel', () => {
     );
     fc.assert(
       fc.property(fc.nat(10_000_000), fc.array(command, { maxLength: 80 }), (start, commands) => {
-        const wheel = new DeadlineWheel(32, GRANULE);
+        const wheel = new Deadlines();
         const model = new Map<number, number>();
         let now = start;
         expired(wheel, now);

@@ -9,6 +9,7 @@ import { TaskQueue } from '../../src/gateway/queue.js';
 import {
   AttemptEnd,
   LEDGER_ENTRIES,
+  Side,
   SLOT_SHIFT,
   type TaskOwner,
   TaskState,
@@ -38,19 +39,22 @@ describe('task table', () => {
       return slot;
     });
     expect(new Set(slots).size).toBe(1_000);
-    expect(capacities).toEqual([512, 1_024]);
+    expect(capacities).toEqual([512, 1_024, 2_048]);
     for (const [i, slot] of slots.entries()) {
       expect([table.words[slot + Word.clientId], table.time(slot, Time.deadline)]).toEqual([i, i * 2]);
     }
   });
 
-  test('a released slot is a new generation and holds nothing', () => {
+  test('a released slot holds nothing, and its next task is another generation', () => {
     const table = new TaskTable();
     const slot = table.acquire();
-    const generation = table.words[slot + Word.generation];
+    const generation = table.side(slot, Side.generation);
     table.keep(slot, new Uint8Array(1), 0, 1);
     table.release(slot);
-    expect(table.words[slot + Word.generation]).not.toBe(generation);
+    expect(table.acquire()).toBe(slot);
+    expect(table.side(slot, Side.generation)).not.toBe(generation);
+    expect(table.bytesOf(slot)).toBeUndefined();
+    table.release(slot);
     expect(table.bytesOf(slot)).toBeUndefined();
     expect(() => table.release(slot)).toThrow('released once');
     expect(table.size).toBe(0);
