@@ -1,4 +1,6 @@
 /** From the engine's frames in place to Buffers and back, for all connections of one server or one outgoing connection. */
+// As a global it is a getter, which costs a frame 10 ns (Node 20).
+import { Buffer } from 'node:buffer';
 import type { CloseInfo, Connection, Engine, Handler } from './engine/engine.js';
 import type { CloseReason } from './engine/tables.gen.js';
 import { RingwayError } from './errors.js';
