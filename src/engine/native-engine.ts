@@ -2,6 +2,7 @@
  * The engine on the addon: io_uring or epoll. Reactors put what happened into rings, `#takeEvents` takes it out and calls
  * handlers; what handlers want goes back through the command rings. Per batch, not per message, something crosses.
  */
+import { performance } from 'node:perf_hooks';
 import { getSystemErrorName } from 'node:util';
 import { RingwayError } from '../errors.js';
 import { AddressTexts } from './address-texts.js';

@@ -134,3 +134,37 @@ describe('memory of payloads that is used again', () => {
     expect(kept.at(NO_PLACE)).toBe(undefined);
   });
 });
+
+describe('memory of frames that belong to their holders', () => {
+  test('small batches share it, side by side, and what is kept of them is never written again', () => {
+    const keeper = new BatchKeeper();
+    const ring = new Uint8Array(RING_BYTES);
+    const kept: { bytes: Uint8Array; start: number; length: number; fill: number }[] = [];
+    for (let batch = 0; batch < 2_000; batch++) {
+      keeper.reset();
+      const start = (batch * 24) % 4_096;
+      const length = batch % 700;
+      ring.fill(batch & 255, start, start + 2 * length);
+      // Two frames of one batch, one behind the other.
+      for (const at of [start, start + length]) {
+        const { bytes, start: place } = keeper.keep(ring, at, at + length, start + 2 * length);
+        kept.push({ bytes, start: place, length, fill: batch & 255 });
+      }
+    }
+    for (const { bytes, start, length, fill } of kept) {
+      const frame = bytes.subarray(start, start + length);
+      expect([frame.length, frame.every((byte) => byte === fill)]).toEqual([length, true]);
+    }
+    const small = kept.filter(({ length }) => length <= 256).map(({ bytes }) => bytes);
+    expect(new Set(small).size).toBeLessThan(small.length / 8);
+  });
+
+  test('a kept one holds 4 KB at most where its batch was small', () => {
+    const keeper = new BatchKeeper();
+    const ring = new Uint8Array(RING_BYTES);
+    for (let batch = 0; batch < 100; batch++) {
+      keeper.reset();
+      expect(keeper.keep(ring, 0, 64, 64).bytes.buffer.byteLength).toBeLessThanOrEqual(4_096);
+    }
+  });
+});
