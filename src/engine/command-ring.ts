@@ -13,6 +13,12 @@ const WHOLE_BY_LOOP_BYTES = 12;
 const PART_BY_LOOP_BYTES = 48;
 /** Of the header that is copied by words. */
 const HEADER_WORDS = 4;
+/** What is sent to one connection in a row shares a command of so many bytes: from 8 KB on the reactor would send them by themselves. */
+const MAX_RUN_BYTES = 8_000;
+const NO_COMMAND = -1;
+/** A command's first word: its size in words, and above that its kind. */
+const KIND_SHIFT = 24;
+const SIZE_MASK = (1 << KIND_SHIFT) - 1;
 
 export class CommandRing {
   readonly #control: Uint32Array;
@@ -25,6 +31,12 @@ export class CommandRing {
   /** The first header of 16 bytes that was sent, most likely the one that all RMP frames share, and the same as words. */
   #header: Uint8Array | undefined = undefined;
   #headerWords: Uint32Array = new Uint32Array(HEADER_WORDS);
+  /** The newest command, where it is a send of inline bytes alone and not published: more of them may follow. */
+  #run = NO_COMMAND;
+  #runSlot = 0;
+  #runGeneration = 0;
+  /** Of its inline bytes, in `#bytes`. */
+  #runEnd = 0;
   /** Whole commands that found no room. While there are any, later ones queue behind them. */
   #spilled: Uint32Array[] = [];
 
@@ -53,6 +65,7 @@ export class CommandRing {
    * turn lie in the same few lines of the cache as those of the turn before.
    */
   startOver(): void {
+    this.#run = NO_COMMAND;
     const place = this.#head & MASK;
     if (place === 0 || Atomics.load(this.#control, Control.commandTail) !== this.#head) return;
     this.#head = (this.#head + COMMAND_WORDS - place) >>> 0;
@@ -63,6 +76,7 @@ export class CommandRing {
 
   /** Makes what was written visible to the reactor. */
   publish(): void {
+    this.#run = NO_COMMAND;
     if (this.#spilled.length > 0) this.#unspill();
     Atomics.store(this.#control, Control.commandHead, this.#head);
   }
@@ -114,6 +128,15 @@ export class CommandRing {
     end: number,
   ): void {
     const inline = headerLength + end - start;
+    if (
+      this.#run !== NO_COMMAND &&
+      slot === this.#runSlot &&
+      generation === this.#runGeneration &&
+      this.#extend(inline)
+    ) {
+      this.#copyInline(header, headerLength, bytes, start, end, this.#runEnd - inline);
+      return;
+    }
     const size = SEND_WORDS + ((inline + 3) >> 2);
     const at = this.#reserve(size);
     if (at < 0) {
@@ -124,8 +147,40 @@ export class CommandRing {
     const words = this.#words;
     words[at + 3] = inline;
     words[at + 6] = 0;
-    this.#copyHeader(header, headerLength, at + SEND_WORDS);
-    this.#copy(bytes, start, end, ((at + SEND_WORDS) << 2) + headerLength);
+    const place = (at + SEND_WORDS) << 2;
+    this.#run = at;
+    this.#runSlot = slot;
+    this.#runGeneration = generation;
+    this.#runEnd = place + inline;
+    this.#copyInline(header, headerLength, bytes, start, end, place);
+  }
+
+  /** The run's command gets room for so many bytes more, right behind those it has. */
+  #extend(inline: number): boolean {
+    const words = this.#words;
+    const at = this.#run;
+    const all = words[at + 3] + inline;
+    const size = SEND_WORDS + ((all + 3) >> 2);
+    const more = size - (words[at] & SIZE_MASK);
+    if (all > MAX_RUN_BYTES || at + size > COMMAND_WORDS || more > this.#free()) return false;
+    this.#head = (this.#head + more) >>> 0;
+    words[at] = size | (CommandKind.send << KIND_SHIFT);
+    words[at + 3] = all;
+    this.#runEnd += inline;
+    return true;
+  }
+
+  #copyInline(
+    header: Uint8Array,
+    headerLength: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    to: number,
+  ): void {
+    if ((to & 3) === 0) this.#copyHeader(header, headerLength, to >> 2);
+    else this.#copy(header, 0, headerLength, to);
+    this.#copy(bytes, start, end, to + headerLength);
   }
 
   /** `header[0, headerLength)` and then bytes of a block; the command owns one reference of it. */
@@ -172,7 +227,7 @@ export class CommandRing {
 
   #begin(at: number, kind: number, size: number, slot: number, generation: number): void {
     const words = this.#words;
-    words[at] = size | (kind << 24);
+    words[at] = size | (kind << KIND_SHIFT);
     words[at + 1] = slot;
     words[at + 2] = generation;
   }
@@ -206,6 +261,7 @@ export class CommandRing {
 
   /** The place of `size` contiguous words, or −1. */
   #reserve(size: number): number {
+    this.#run = NO_COMMAND;
     if (this.#spilled.length > 0) return -1;
     let place = this.#head & MASK;
     const toEnd = COMMAND_WORDS - place;
@@ -234,7 +290,7 @@ export class CommandRing {
 
   #wrap(place: number): void {
     const rest = COMMAND_WORDS - place;
-    this.#words[place] = rest | (CommandKind.wrap << 24);
+    this.#words[place] = rest | (CommandKind.wrap << KIND_SHIFT);
     this.#head = (this.#head + rest) >>> 0;
   }
 
@@ -252,7 +308,7 @@ export class CommandRing {
     const inline = headerLength + end - start;
     const at = 3 + fields.length;
     const command = new Uint32Array(at + ((inline + 3) >> 2));
-    command[0] = command.length | (kind << 24);
+    command[0] = command.length | (kind << KIND_SHIFT);
     command[1] = slot;
     command[2] = generation;
     command.set(fields, 3);
