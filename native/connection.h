@@ -94,6 +94,7 @@ class Connection final : public OperationOwner {
   bool ReceiveWanted() const;
   void UpdateReceive();
 
+  void QueueParts(const uint32_t* at, const uint32_t* end);
   void Queue(const uint32_t* inline_words, uint32_t inline_length);
   void Queue(const uint8_t* bytes, size_t length);
   void AfterQueued();

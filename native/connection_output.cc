@@ -42,10 +42,8 @@ int LimitBytes(iovec* parts, int count, size_t limit) {
 void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
   switch (kind) {
     case CommandKind::kSend: {
-      const auto* send = reinterpret_cast<const SendCommand*>(words);
       if (state_ != State::kOpen || fin_wanted_) return reactor_.counters().Add(Counter::kStaleCommands);
-      Queue(words + sizeof(SendCommand) / 4, send->inline_length);
-      if (send->length > 0) Queue(reactor_.BytesOf(send->reactor, send->place, send->length), send->length);
+      QueueParts(words + sizeof(CommandHeader) / 4, words + (words[0] & kCommandSizeMask));
       return AfterQueued();
     }
     case CommandKind::kSendBlock: {
@@ -124,6 +122,18 @@ void Connection::OnCommand(CommandKind kind, const uint32_t* words) {
       break;
   }
   CHECK(false);
+}
+
+// Beyond the bound of what may wait the connection ends: the rest need not be copied.
+void Connection::QueueParts(const uint32_t* at, const uint32_t* end) {
+  while (at < end && out_.size() <= options_->max_buffered_bytes) {
+    const auto* part = reinterpret_cast<const SendPart*>(at);
+    at += sizeof(SendPart) / 4;
+    Queue(at, part->inline_length);
+    if (part->length > 0) Queue(reactor_.BytesOf(part->reactor, part->place, part->length), part->length);
+    at += (part->inline_length + 3) / 4;
+  }
+  CHECK(at <= end);
 }
 
 void Connection::Queue(const uint32_t* inline_words, uint32_t inline_length) {

@@ -26,8 +26,8 @@ class CommandRing {
     if (head == tail) return;
     while (tail != head) {
       const uint32_t* at = words_ + (tail & (kCommandWords - 1));
-      const uint32_t words = at[0] & 0xffffff;
-      const auto kind = static_cast<CommandKind>(at[0] >> 24);
+      const uint32_t words = at[0] & kCommandSizeMask;
+      const auto kind = static_cast<CommandKind>(at[0] >> kCommandKindShift);
       CHECK(words > 0 && words <= head - tail);
       if (kind != CommandKind::kWrap) run(kind, at);
       tail += words;

@@ -107,7 +107,7 @@ inline constexpr uint32_t kWantsLanding = UINT32_MAX - 1;
 
 enum class CommandKind : uint32_t {
   kWrap = 0,  // the rest of the ring is unused
-  kSend = 1,  // inline bytes, then bytes of some reactor's event ring
+  kSend = 1,  // parts, each of inline bytes and then bytes of some reactor's event ring
   kSendBlock = 2,
   kClose = 3,
   kAbort = 4,
@@ -122,19 +122,27 @@ enum class CommandKind : uint32_t {
 };
 
 // What every command begins with; `words` counts the whole command.
+inline constexpr uint32_t kCommandKindShift = 24;
+inline constexpr uint32_t kCommandSizeMask = (1u << kCommandKindShift) - 1;
+
 struct CommandHeader {
-  uint32_t words_and_kind;  // words | kind << 24
+  uint32_t words_and_kind;  // words | kind << kCommandKindShift
   uint32_t slot;
   uint32_t generation;
 };
 
-struct SendCommand {
-  CommandHeader header;
+struct SendPart {
   uint32_t inline_length;
   uint32_t reactor;  // in whose shared bytes those that are passed on lie
   uint32_t place;
   uint32_t length;  // 0: nothing is passed on
   // inline bytes follow, padded to a word
+};
+
+// Further parts follow the first to the command's end: JavaScript joins what it sends to one connection in a row.
+struct SendCommand {
+  CommandHeader header;
+  SendPart first;
 };
 
 struct SendBlockCommand {
@@ -160,7 +168,7 @@ struct CloseCommand {
 };
 
 // Raised when a word, an event or a command changes its meaning.
-inline constexpr uint32_t kLayoutVersion = 7;
+inline constexpr uint32_t kLayoutVersion = 8;
 inline constexpr uint32_t kEventDescriptors = 16384;        // 256 KB
 inline constexpr uint32_t kEventBytes = 1u << 20;           // 1 MB: 16 of the largest inline frames
 inline constexpr uint32_t kReceiveBytes = 1024 * 273 * 64;  // 17 MB behind them: a driver's receive buffers, see there

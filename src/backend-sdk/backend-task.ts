@@ -1,5 +1,4 @@
 /** One request on a backend: from its frame to its one final response. */
-import { performance } from 'node:perf_hooks';
 import { bytesOf, isBytes } from '../bytes.js';
 import { Status } from '../engine/tables.gen.js';
 import { shown } from '../errors.js';

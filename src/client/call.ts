@@ -1,5 +1,4 @@
 /** One request of a client: from the caller to its one outcome. */
-import { performance } from 'node:perf_hooks';
 import { Status } from '../engine/tables.gen.js';
 import { StatusError } from '../protocol/status-error.js';
 import { Flag } from '../protocol/rmp.js';

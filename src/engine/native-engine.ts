@@ -350,8 +350,8 @@ export class NativeEngine implements Engine {
         const position = descriptors[at + 2];
         const length = descriptors[at + 3];
         // Taken before the handler runs: if it throws, the next call goes on behind it.
-        tail = (tail + 1) >>> 0;
-        rings.position = ((position + length + 7) & ~7) >>> 0;
+        tail = (tail + 1) | 0;
+        rings.position = (position + length + 7) & ~7;
         if (descriptors[at] === EventKind.frame) {
           const connection = connections[slot];
           if (connection === undefined || connection.state !== 'open') continue;

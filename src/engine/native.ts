@@ -202,7 +202,7 @@ export const SLOTS = 1 << 18;
 
 /** Version, control words, descriptors, event bytes, receive bytes, command words, slots. */
 export const LAYOUT: readonly number[] = [
-  7,
+  8,
   Control.words,
   EVENT_DESCRIPTORS,
   EVENT_BYTES,
@@ -216,8 +216,12 @@ export const WANTS_LANDING = 0xffff_fffe;
 /** It is a frame, in a block. */
 export const NO_LANDING = 0xffff_ffff;
 
+/** Words that every command begins with: size and kind, slot, generation. */
+export const HEAD_WORDS = 3;
+/** Words of a send's part before its inline bytes: their length; of bytes that are passed on the reactor, place and length. */
+export const PART_WORDS = 4;
 /** Words of each command before its inline bytes. */
-export const SEND_WORDS = 7;
+export const SEND_WORDS = HEAD_WORDS + PART_WORDS;
 export const SEND_BLOCK_WORDS = 8;
 
 export function allocateRings(): RingMemory {

@@ -14,21 +14,22 @@ const EAGER_RELEASE_BYTES = EVENT_BYTES / 4;
 
 export class ReactorRings {
   readonly index: number;
-  readonly control: Uint32Array;
-  readonly descriptors: Uint32Array;
+  // What counts up for ever is read as a signed number: V8 keeps those in a register, and one of 2³¹ and more on the heap.
+  readonly control: Int32Array;
+  readonly descriptors: Int32Array;
   readonly bytes: Uint8Array;
   readonly progress: Uint32Array;
   readonly commands: CommandRing;
   /** By slot. */
   readonly connections: (NativeConnection | undefined)[] = [];
-  /** The event ring's bytes up to here have been looked at. */
+  /** The event ring's bytes up to here have been looked at: of 32 bits, signed. */
   position = 0;
   #releases: Release[] = [];
 
   constructor(index: number, memory: RingMemory, flush: () => void) {
     this.index = index;
-    this.control = memory.control;
-    this.descriptors = memory.descriptors;
+    this.control = new Int32Array(memory.control.buffer);
+    this.descriptors = new Int32Array(memory.descriptors.buffer);
     this.bytes = memory.bytes;
     this.progress = memory.progress;
     this.commands = new CommandRing(memory, flush);
@@ -37,7 +38,7 @@ export class ReactorRings {
   /** The bytes from there on have not been looked at. */
   stopBefore(position: number): void {
     const start = position & ~7;
-    if (((this.position - start) | 0) > 0) this.position = start >>> 0;
+    if (((this.position - start) | 0) > 0) this.position = start;
   }
 
   /** What was looked at goes back to the reactor, at once or when every reactor has taken the commands that refer to it. */

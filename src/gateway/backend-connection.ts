@@ -82,7 +82,8 @@ export class BackendConnection implements TaskCarrier {
   openedAtMs = 0;
   lastUsedMs = 0;
   framesReceived = 0;
-  pingedAtMs = 0;
+  /** NaN: not yet. (Of a 0 V8 would make a field for integers, and compile the way of each task again at the first ping.) */
+  pingedAtMs = Number.NaN;
   /** `framesReceived` when the last ping left: any frame since is a sign of life. */
   #framesAtPing = -1;
 

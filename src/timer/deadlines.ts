@@ -3,7 +3,6 @@
  * timing wheel with intrusive lists (Varghese & Lauck 1987, scheme 6). The gateway's own wheel is over its task table's
  * slots; this one is for the SDKs, whose tasks are objects.
  */
-import { performance } from 'node:perf_hooks';
 
 /** What can wait in `Deadlines`. The fields belong to the wheel. */
 export interface Timed {

@@ -21,7 +21,7 @@ struct Rings {
 
 std::string InlineOf(const uint32_t* words) {
   const auto* send = reinterpret_cast<const SendCommand*>(words);
-  return {reinterpret_cast<const char*>(words + sizeof(SendCommand) / 4), send->inline_length};
+  return {reinterpret_cast<const char*>(words + sizeof(SendCommand) / 4), send->first.inline_length};
 }
 
 JsConnection To(uint32_t slot, uint32_t generation = 0) {
@@ -84,7 +84,7 @@ TEST_CASE("Commands of any size, round the ring and round again") {
       REQUIRE(words[1] == seen++);
       if (kind != CommandKind::kSend) return;
       const std::string_view inlined(reinterpret_cast<const char*>(words + sizeof(SendCommand) / 4),
-                                     reinterpret_cast<const SendCommand*>(words)->inline_length);
+                                     reinterpret_cast<const SendCommand*>(words)->first.inline_length);
       if (inlined.empty()) return;
       REQUIRE(static_cast<uint8_t>(inlined.front()) == (words[1] & 0xff));
       REQUIRE(static_cast<uint8_t>(inlined.back()) == (words[1] & 0xff));
@@ -135,7 +135,7 @@ TEST_CASE("A thread writes commands while another takes them") {
       intact = intact && words[1] == seen;
       const auto* send = reinterpret_cast<const SendCommand*>(words);
       const auto* bytes = reinterpret_cast<const uint8_t*>(words + sizeof(SendCommand) / 4);
-      for (uint32_t i = 0; i < send->inline_length; ++i) intact = intact && bytes[i] == (seen & 0xff);
+      for (uint32_t i = 0; i < send->first.inline_length; ++i) intact = intact && bytes[i] == (seen & 0xff);
       ++seen;
     });
   }

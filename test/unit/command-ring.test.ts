@@ -17,6 +17,8 @@ class World {
   readonly memory = allocateRings();
   readonly ring = new CommandRing(this.memory, () => this.take());
   readonly taken: Taken[] = [];
+  /** Of the newest command. */
+  words = 0;
 
   take(): void {
     const { control, commands } = this.memory;
@@ -28,6 +30,7 @@ class World {
       expect(size).toBeGreaterThan(0);
       expect(at + size).toBeLessThanOrEqual(COMMAND_WORDS);
       if (kind !== CommandKind.wrap) this.taken.push(this.#read(at, kind));
+      this.words = size;
       tail = (tail + size) >>> 0;
     }
     control[Control.commandTail] = tail;
@@ -37,9 +40,17 @@ class World {
     const { commands } = this.memory;
     const [slot, generation, third] = commands.subarray(at + 1, at + 4);
     if (kind !== CommandKind.send) return { kind, slot, generation, says: String(third) };
-    const inline = Buffer.from(commands.buffer, (at + 7) * 4, third);
-    const rest = commands[at + 6] === 0 ? '' : ` and [${commands[at + 5]}, +${commands[at + 6]})`;
-    return { kind, slot, generation, says: inline.toString('latin1') + rest };
+    const end = at + (commands[at] & 0xff_ffff);
+    let says = '';
+    let part = at + 3;
+    while (part < end) {
+      const [length, , place, passedOn] = commands.subarray(part, part + 4);
+      says += Buffer.from(commands.buffer, (part + 4) * 4, length).toString('latin1');
+      if (passedOn > 0) says += ` and [${place}, +${passedOn})`;
+      part += 4 + ((length + 3) >> 2);
+    }
+    expect(part).toBe(end);
+    return { kind, slot, generation, says };
   }
 }
 
@@ -104,7 +115,7 @@ describe('command ring', () => {
     );
   });
 
-  test('what is sent to one connection in a row is one command, up to 8,000 bytes', () => {
+  test('what is sent to one connection in a row is one command, its inline bytes in parts of up to 8,000', () => {
     const world = new World();
     const header = Uint8Array.of(0, 0, 0, 64);
     for (let i = 0; i < 16; i++) world.ring.sendCopy(7, 1, header, 4, new Uint8Array(64), 0, 64);
@@ -114,7 +125,27 @@ describe('command ring', () => {
     for (let i = 0; i < 200; i++) world.ring.sendCopy(7, 1, header, 4, new Uint8Array(64), 0, 64);
     world.ring.publish();
     world.take();
-    expect(world.taken.slice(1).map(({ says }) => says.length)).toEqual([117 * 68, 83 * 68]);
+    expect(world.taken.slice(1).map(({ says }) => says.length)).toEqual([200 * 68]);
+    expect(world.words).toBe(3 + 2 * 4 + (200 * 68) / 4);
+    for (let i = 0; i < 16; i++) world.ring.sendReceived(7, 1, header, 4, 0, new Uint8Array(0), i, 64);
+    world.ring.publish();
+    world.take();
+    expect(world.taken.slice(2)).toHaveLength(1);
+  });
+
+  test('counts beyond 2³¹ and 2³²', () => {
+    const world = new World();
+    const header = Uint8Array.of(0, 0, 0, 8);
+    const turns = 2 ** 32 / COMMAND_WORDS + 1_000;
+    for (let turn = 0; turn < turns; turn++) {
+      world.ring.startOver();
+      world.ring.sendCopy(7, 1, header, 4, new Uint8Array(8), 0, 8);
+      world.ring.publish();
+      world.take();
+      expect(world.ring.hasTaken(world.ring.head)).toBe(true);
+    }
+    expect(world.taken).toHaveLength(turns);
+    expect(new Set(world.taken.map(({ says }) => says)).size).toBe(1);
   });
 
   test('what was published is not touched again', () => {
