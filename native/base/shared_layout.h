@@ -121,10 +121,10 @@ enum class CommandKind : uint32_t {
   kReset = 12,  // kDestroy, and the descriptor's closing resets
 };
 
-// What every command begins with; `words` counts the whole command.
 inline constexpr uint32_t kCommandKindShift = 24;
 inline constexpr uint32_t kCommandSizeMask = (1u << kCommandKindShift) - 1;
 
+// What every command begins with; `words` counts the whole command.
 struct CommandHeader {
   uint32_t words_and_kind;  // words | kind << kCommandKindShift
   uint32_t slot;

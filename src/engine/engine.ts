@@ -344,8 +344,8 @@ export interface Engine {
    */
   adopt(fd: number, options: ConnectionOptions, handler: Handler): Connection;
   /**
-   * Makes the bytes of the frame being delivered outlive the call. Frames of one batch share a slab of at most 16 KB (one
-   * copy per batch, no view per frame); a frame over 4 KB gets memory of its own, or has it already. Bytes from elsewhere
+   * Makes the bytes of the frame being delivered outlive the call. Frames of one batch, and small batches, share a slab of at
+   * most 16 KB (one copy per batch, no view per frame); a frame over 4 KB gets memory of its own, or has it already. Bytes from elsewhere
    * are copied.
    */
   keep(bytes: Uint8Array, start: number, end: number): Kept;

@@ -4,6 +4,8 @@ import type { Kept } from './engine.js';
 export const SHARED_FRAME_BYTES = 4_096;
 /** The most that one kept small frame can hold in memory. */
 export const SLAB_BYTES = 16_384;
+/** Copied faster one by one than through the view that `set` needs (39 ns). */
+const BY_LOOP_BYTES = 96;
 
 /** Copies of frames that must outlive their batch, side by side on slabs that are never written twice. */
 export class FrameKeeper {
@@ -21,9 +23,11 @@ export class FrameKeeper {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
       this.#used = 0;
     }
+    const slab = this.#slab;
     const at = this.#used;
-    this.#slab.set(new Uint8Array(bytes.buffer, bytes.byteOffset + start, length), at);
+    if (length > BY_LOOP_BYTES) slab.set(new Uint8Array(bytes.buffer, bytes.byteOffset + start, length), at);
+    else for (let i = 0; i < length; i++) slab[at + i] = bytes[start + i];
     this.#used += length;
-    return { bytes: this.#slab, start: at };
+    return { bytes: slab, start: at };
   }
 }

@@ -136,7 +136,7 @@ export class Relay implements LinkEvents {
     const slot = this.tracker.receive();
     table.own(slot, owner);
     table.words[slot + Word.clientId] = clientId;
-    table.route(slot, route, flags);
+    table.setRoute(slot, route, flags);
     table.setSide(slot, Side.key, key);
     table.setTime(slot, Time.received, this.#engine.now());
     if (this.#atNextTask !== undefined) this.#takeFirst(this.#atNextTask);

@@ -293,8 +293,8 @@ export class TaskTable {
     this.words[slot + Word.flags] &= ~mark;
   }
 
-  /** Before its flags are marked. `flags`: only those that are passed on. */
-  route(slot: number, route: number, flags: number): void {
+  /** With the request's flags that are passed on; before any mark is set. */
+  setRoute(slot: number, route: number, flags: number): void {
     this.words[slot + Word.flags] = (route << ROUTE_SHIFT) | flags;
   }
 
