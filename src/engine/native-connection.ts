@@ -169,48 +169,42 @@ export class NativeConnection implements Connection {
   sendFrame(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
     checkRange('header', header, 0, headerLength);
     checkRange('bytes', bytes, start, end);
-    const rings = this.rings;
-    if (this.state !== 'open' || rings === undefined || this.ending?.finished)
-      return this.#sendLater(header, headerLength, bytes, start, end);
+    const { rings } = this;
+    if (rings === undefined || !this.#maySend()) return this.#sendLater(header, headerLength, bytes, start, end);
     const { engine } = this.entry;
+    const { commands } = rings;
     const length = end - start;
     let isPinned = false;
-    if (length <= 0) {
-      rings.commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
-    } else if (bytes === engine.batchBytes) {
+    if (length > 0 && bytes === engine.batchBytes) {
       engine.batchPassedOn = true;
       const reactor = engine.batchReactor;
-      rings.commands.sendReceived(this.slot, this.generation, header, headerLength, reactor, bytes, start, length);
+      commands.sendReceived(this.slot, this.generation, header, headerLength, reactor, bytes, start, length);
     } else if (length <= BLOCK_BYTES) {
-      rings.commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
+      commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
     } else if (isLanded(bytes)) {
-      if (headerLength > 0) rings.commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
-      this.#queuePinned(rings.commands, bytes, start, end);
+      if (headerLength > 0) commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
+      this.#queuePinned(commands, bytes, start, end);
       isPinned = true;
     } else {
-      this.#sendBlock(rings.commands, header, headerLength, bytes, start, end);
+      this.#sendBlock(commands, header, headerLength, bytes, start, end);
     }
-    if (!engine.inTurn) rings.commands.publish();
-    this.#queued += headerLength + length;
+    const accepted = this.#queuedMore(engine, commands, headerLength + length);
     if (isPinned) {
       this.#holdOn(bytes);
       engine.pinning.add(this);
     }
-    return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
+    return accepted;
   }
 
   sendNow(header: Uint8Array, headerLength: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const { rings } = this;
-    const { engine } = this.entry;
-    // Shorter ones are copied anyway, but for the frame that is being delivered.
-    const isCopied = end - start <= BLOCK_BYTES && bytes !== engine.batchBytes;
-    if (isCopied || this.state !== 'open' || rings === undefined || this.ending?.finished) {
-      return this.sendFrame(header, headerLength, bytes, start, end);
-    }
     checkRange('header', header, 0, headerLength);
     checkRange('bytes', bytes, start, end);
+    const { rings } = this;
+    if (rings === undefined || !this.#maySend()) return this.#sendLater(header, headerLength, bytes, start, end);
+    const { engine } = this.entry;
     const { commands } = rings;
-    if (end - start <= BLOCK_BYTES) {
+    const length = end - start;
+    if (length <= BLOCK_BYTES) {
       commands.sendCopy(this.slot, this.generation, header, headerLength, bytes, start, end);
     } else if (engine.reactors === 0 && !commands.hasSpilled) {
       if (headerLength > 0) commands.sendCopy(this.slot, this.generation, header, headerLength, NO_HEADER, 0, 0);
@@ -220,8 +214,17 @@ export class NativeConnection implements Connection {
     } else {
       this.#sendCopiedBlock(commands, header, headerLength, bytes, start, end);
     }
+    return this.#queuedMore(engine, commands, headerLength + length);
+  }
+
+  #maySend(): boolean {
+    return this.state === 'open' && (this.ending === undefined || !this.ending.finished);
+  }
+
+  /** @returns whether no more than `highWaterMark` waits. */
+  #queuedMore(engine: NativeEngine, commands: CommandRing, bytes: number): boolean {
     if (!engine.inTurn) commands.publish();
-    this.#queued += headerLength + end - start;
+    this.#queued += bytes;
     return this.#queued - this.#taken <= this.#marks.highWaterMark || this.#belowHighWaterMark();
   }
 
