@@ -76,6 +76,7 @@ class Connection final : public OperationOwner {
   void OnReceiveError(int error);
 
   void ResumeInput();
+  bool HasCredit() const;
   bool MayDeliver();
   void Feed(std::span<const uint8_t> bytes);
   void FeedRaw(std::span<const uint8_t> bytes, const Completion& completion);

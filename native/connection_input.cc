@@ -152,6 +152,11 @@ bool Connection::WasCutOff() const {
   return WasReset(fd_.Get(), bytes_received_.load(std::memory_order_relaxed), !out_.empty());
 }
 
+// Of this turn.
+inline bool Connection::HasCredit() const {
+  return credit_frames_ < options_->credit_frames && credit_bytes_ < options_->credit_bytes;
+}
+
 // Credit makes connections take turns; room is JavaScript's pace.
 bool Connection::MayDeliver() {
   if (credit_turn_ != reactor_.turn()) {
@@ -159,8 +164,7 @@ bool Connection::MayDeliver() {
     credit_frames_ = 0;
     credit_bytes_ = 0;
   }
-  if (credit_frames_ < options_->credit_frames && credit_bytes_ < options_->credit_bytes &&
-      reactor_.events().HasRoomForFrame(limits::inline_frame_bytes)) [[likely]] {
+  if (HasCredit() && reactor_.events().HasRoomForFrame(limits::inline_frame_bytes)) [[likely]] {
     return true;
   }
   blocked_ = true;
@@ -216,60 +220,27 @@ void Connection::Feed(std::span<const uint8_t> bytes) {
   UpdateReceive();
 }
 
-// What is long goes as the block that the kernel wrote into; what is short behind what came before it in this turn.
-void Connection::FeedRaw(std::span<const uint8_t> bytes, const Completion& completion) {
-  if (!in_.empty() || !MayDeliver()) return Feed(bytes);
-  if (bytes.size() >= limits::owned_chunk_bytes) {
-    if (Block* block = reactor_.driver().Detach(completion)) return PushReceived(block, bytes.size());
+inline void Connection::DeliverInline(const uint8_t* payload, size_t length) {
+  EventRing& events = reactor_.events();
+  if (events.HoldsReceived(payload)) {
+    events.PushFrameInPlace(slot(), payload, length);
+  } else if (raw_ || length < options_->held_frame_bytes || !reactor_.PushHeldFrame(slot(), payload, length)) {
+    events.PushFrame(slot(), payload, length);
   }
-  if (!reactor_.events().ExtendFrame(slot(), bytes.data(), bytes.size(), limits::inline_frame_bytes)) {
-    return DeliverInline(bytes.data(), bytes.size());
-  }
-  credit_bytes_ += static_cast<uint32_t>(bytes.size());
-}
-
-// Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
-std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes) {
-  while (!bytes.empty() && !held_ && MayDeliver()) {
-    const FrameResult result = framer_->Next(bytes);
-    const bool delivered = Accept(result, bytes.data());
-    if (state_ != State::kOpen || faulted_) return {};
-    if (!delivered) break;
-    bytes = bytes.subspan(result.consumed);
-  }
-  return bytes;
-}
-
-// One frame out of in_. False when it holds no whole frame, or may not deliver one now.
-bool Connection::FeedPartial() {
-  if (held_ || in_.size() < partial_needed_ || !MayDeliver()) return false;
-  const std::span<const uint8_t> bytes = in_.bytes();
-  const FrameResult result = framer_->Next(bytes);
-  if (result.status == FrameStatus::kFrame && result.length > limits::inline_frame_bytes) {
-    size_t base = 0;
-    if (Block* block = in_.DetachAsBlock(result.consumed, &base)) {
-      partial_needed_ = 1;
-      partial_frame_bytes_ = 0;
-      partial_since_ms_ = 0;
-      held_ = result.hold;
-      PushLarge(block, base + result.offset, result.length);
-      return true;
-    }
-  }
-  if (!Accept(result, bytes.data()) || state_ != State::kOpen) return false;
-  in_.Consume(result.consumed);
-  partial_since_ms_ = 0;
-  return true;
+  reactor_.counters().Add(Counter::kFramesReceived);
+  ++credit_frames_;
+  credit_bytes_ += static_cast<uint32_t>(length);
 }
 
 // Delivers a frame, or remembers what is missing, or closes for what is wrong. True when a frame was delivered.
-bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
+inline bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
   switch (result.status) {
     case FrameStatus::kFrame:
       DCHECK(result.offset + result.length <= result.consumed);
       partial_needed_ = 1;
       partial_frame_bytes_ = 0;
-      held_ = result.hold;
+      // Written only where it changes: the next frame reads its neighbours with it, and would wait for the byte alone.
+      if (result.hold) held_ = true;
       if (result.length <= limits::inline_frame_bytes) {
         DeliverInline(bytes + result.offset, result.length);
       } else {
@@ -294,16 +265,54 @@ bool Connection::Accept(const FrameResult& result, const uint8_t* bytes) {
   return false;
 }
 
-void Connection::DeliverInline(const uint8_t* payload, size_t length) {
-  EventRing& events = reactor_.events();
-  if (events.HoldsReceived(payload)) {
-    events.PushFrameInPlace(slot(), payload, length);
-  } else if (raw_ || length < options_->held_frame_bytes || !reactor_.PushHeldFrame(slot(), payload, length)) {
-    events.PushFrame(slot(), payload, length);
+// What is long goes as the block that the kernel wrote into; what is short behind what came before it in this turn.
+void Connection::FeedRaw(std::span<const uint8_t> bytes, const Completion& completion) {
+  if (!in_.empty() || !MayDeliver()) return Feed(bytes);
+  if (bytes.size() >= limits::owned_chunk_bytes) {
+    if (Block* block = reactor_.driver().Detach(completion)) return PushReceived(block, bytes.size());
   }
-  reactor_.counters().Add(Counter::kFramesReceived);
-  ++credit_frames_;
-  credit_bytes_ += static_cast<uint32_t>(length);
+  if (!reactor_.events().ExtendFrame(slot(), bytes.data(), bytes.size(), limits::inline_frame_bytes)) {
+    return DeliverInline(bytes.data(), bytes.size());
+  }
+  credit_bytes_ += static_cast<uint32_t>(bytes.size());
+}
+
+// Frames out of the driver's buffer. Answers what is left: an incomplete frame, or what waits for credit.
+std::span<const uint8_t> Connection::FeedInPlace(std::span<const uint8_t> bytes) {
+  if (bytes.empty() || held_ || !MayDeliver()) return bytes;
+  // Asked once for all frames that these bytes may hold.
+  uint32_t with_room = reactor_.events().FramesWithRoom(bytes.size());
+  do {
+    const FrameResult result = framer_->Next(bytes);
+    const bool delivered = Accept(result, bytes.data());
+    if (state_ != State::kOpen || faulted_) return {};
+    if (!delivered) break;
+    bytes = bytes.subspan(result.consumed);
+    if (with_room > 0) --with_room;
+  } while (!bytes.empty() && !held_ && ((with_room > 0 && HasCredit()) || MayDeliver()));
+  return bytes;
+}
+
+// One frame out of in_. False when it holds no whole frame, or may not deliver one now.
+bool Connection::FeedPartial() {
+  if (held_ || in_.size() < partial_needed_ || !MayDeliver()) return false;
+  const std::span<const uint8_t> bytes = in_.bytes();
+  const FrameResult result = framer_->Next(bytes);
+  if (result.status == FrameStatus::kFrame && result.length > limits::inline_frame_bytes) {
+    size_t base = 0;
+    if (Block* block = in_.DetachAsBlock(result.consumed, &base)) {
+      partial_needed_ = 1;
+      partial_frame_bytes_ = 0;
+      partial_since_ms_ = 0;
+      held_ = result.hold;
+      PushLarge(block, base + result.offset, result.length);
+      return true;
+    }
+  }
+  if (!Accept(result, bytes.data()) || state_ != State::kOpen) return false;
+  in_.Consume(result.consumed);
+  partial_since_ms_ = 0;
+  return true;
 }
 
 void Connection::DeliverLarge(const uint8_t* payload, size_t length) {

@@ -9,6 +9,7 @@
 // Invariant: descriptors are published (kEventHead, release) only after their bytes were written.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <deque>
@@ -38,6 +39,15 @@ class EventRing {
   bool HasRoomForFrame(size_t length) const {
     return overflow_.empty() && FreeDescriptors() > kReservedDescriptors &&
            FreeBytes() >= Padded(length) * 2 + kReservedBytes && LargeFrameBytes() < limits::large_frame_bytes;
+  }
+
+  // As many frames have room, if they all lie in so many bytes, without HasRoomForFrame being asked before each; 0:
+  // ask. Each has a byte there at least and at most 7 of padding here, and one skips the ring's end.
+  uint32_t FramesWithRoom(size_t bytes) const {
+    const uint32_t free = FreeDescriptors();
+    if (bytes > limits::inline_frame_bytes || free <= kReservedDescriptors || !overflow_.empty()) return 0;
+    const uint32_t frames = std::min(free - kReservedDescriptors, static_cast<uint32_t>(bytes));
+    return FreeBytes() >= 2 * Padded(bytes) + 7 * frames + kReservedBytes ? frames : 0;
   }
 
   void PushFrame(uint32_t slot, const uint8_t* data, size_t length) {
@@ -237,7 +247,8 @@ class EventRing {
 
   // A contiguous place: skips the ring's end when the bytes would not fit before it.
   uint32_t PlaceFor(uint32_t size) {
-    if (UsedBytes() == 0) {
+    // Behind what is not published yet nothing was consumed.
+    if (head_ == published_ && UsedBytes() == 0) {
       bytes_head_ = (bytes_head_ + kEventBytes - 1) & ~(kEventBytes - 1);
       floor_ = bytes_head_;
     }

@@ -14,16 +14,26 @@ LengthFieldFramer::LengthFieldFramer(const FramingOptions& options)
       little_endian_(options.little_endian),
       hold_(options.hold) {}
 
-FrameResult LengthFieldFramer::Next(std::span<const uint8_t> bytes) {
-  FrameResult result = failure_;
-  if (state_ == State::kPrefix) result = ReadPrefix(bytes);
-  if (state_ == State::kBody) result = ReadBody(bytes);
-  CHECK(result.consumed <= bytes.size() && result.offset + result.length <= result.consumed);
-  return result;
+inline uint64_t LengthFieldFramer::LengthFieldOf(std::span<const uint8_t> bytes) const {
+  const uint8_t* field = bytes.data() + (prefix_bytes_ - field_bytes_);
+  if (field_bytes_ == 4 && !little_endian_) [[likely]] {
+    return uint32_t{field[0]} << 24 | uint32_t{field[1]} << 16 | uint32_t{field[2]} << 8 | uint32_t{field[3]};
+  }
+  uint64_t value = 0;
+  for (uint32_t i = 0; i < field_bytes_; ++i) {
+    value = value << 8 | field[little_endian_ ? field_bytes_ - 1 - i : i];
+  }
+  return value;
 }
 
-FrameResult LengthFieldFramer::ReadPrefix(std::span<const uint8_t> bytes) {
-  if (bytes.size() < prefix_bytes_) return {.needed = prefix_bytes_};
+bool LengthFieldFramer::Fail(FrameStatus status, int64_t declared) {
+  state_ = State::kFailed;
+  failure_ = {.status = status, .declared = declared};
+  return false;
+}
+
+// False: failed.
+inline bool LengthFieldFramer::ReadPrefix(std::span<const uint8_t> bytes) {
   const auto declared = static_cast<int64_t>(LengthFieldOf(bytes));
   if (declared < 0) return Fail(FrameStatus::kMalformed, declared);
   int64_t body_bytes;
@@ -38,10 +48,11 @@ FrameResult LengthFieldFramer::ReadPrefix(std::span<const uint8_t> bytes) {
   if (frame_bytes < strip_bytes_) return Fail(FrameStatus::kMalformed, declared);
   frame_bytes_ = frame_bytes;
   state_ = State::kBody;
-  return {};
+  return true;
 }
 
-FrameResult LengthFieldFramer::ReadBody(std::span<const uint8_t> bytes) {
+inline FrameResult LengthFieldFramer::ReadBody(std::span<const uint8_t> bytes) {
+  CHECK(frame_bytes_ >= strip_bytes_);
   if (bytes.size() < frame_bytes_) return {.needed = frame_bytes_, .frame_bytes = frame_bytes_};
   state_ = State::kPrefix;
   return {.status = FrameStatus::kFrame,
@@ -52,19 +63,18 @@ FrameResult LengthFieldFramer::ReadBody(std::span<const uint8_t> bytes) {
           .frame_bytes = frame_bytes_};
 }
 
-FrameResult LengthFieldFramer::Fail(FrameStatus status, int64_t declared) {
-  state_ = State::kFailed;
-  failure_ = {.status = status, .declared = declared};
-  return failure_;
-}
-
-uint64_t LengthFieldFramer::LengthFieldOf(std::span<const uint8_t> bytes) const {
-  const uint8_t* field = bytes.data() + (prefix_bytes_ - field_bytes_);
-  uint64_t value = 0;
-  for (uint32_t i = 0; i < field_bytes_; ++i) {
-    value = value << 8 | field[little_endian_ ? field_bytes_ - 1 - i : i];
+FrameResult LengthFieldFramer::Next(std::span<const uint8_t> bytes) {
+  switch (state_) {
+    case State::kPrefix:
+      if (bytes.size() < prefix_bytes_) return {.needed = prefix_bytes_};
+      if (!ReadPrefix(bytes)) return failure_;
+      [[fallthrough]];
+    case State::kBody:
+      return ReadBody(bytes);
+    case State::kFailed:
+      return failure_;
   }
-  return value;
+  CHECK(false);
 }
 
 }  // namespace ringway

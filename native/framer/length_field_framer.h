@@ -21,9 +21,9 @@ class LengthFieldFramer final : public Framer {
  private:
   enum class State : uint8_t { kPrefix, kBody, kFailed };
 
-  FrameResult ReadPrefix(std::span<const uint8_t> bytes);
+  bool ReadPrefix(std::span<const uint8_t> bytes);
   FrameResult ReadBody(std::span<const uint8_t> bytes);
-  FrameResult Fail(FrameStatus status, int64_t declared);
+  bool Fail(FrameStatus status, int64_t declared);
   uint64_t LengthFieldOf(std::span<const uint8_t> bytes) const;
 
   const uint64_t max_frame_length_;

@@ -72,6 +72,46 @@ TEST_CASE("What was pushed is seen only after Flush, with its bytes") {
   CHECK_FALSE(ring.Flush());
 }
 
+TEST_CASE("Frames that were said to have room find it wherever the ring stands, and leave what is reserved") {
+  std::mt19937 random(RandomSeed());
+  Memory memory;
+  EventRing ring(memory.Get());
+  const std::string payload(kLargest, 'x');
+  const std::string body(1'000, 'e');
+  const auto push = [&](size_t bytes) { ring.PushFrame(1, reinterpret_cast<const uint8_t*>(payload.data()), bytes); };
+  const auto take = [&](uint32_t but) {
+    ring.Flush();
+    while (memory.Head() - memory.Tail() > but) memory.Release(memory.Take());
+  };
+  int refused = 0;
+  int pushed = 0;
+  for (int turn = 0; turn < 2'000; ++turn) {
+    // One frame somewhere, and behind it as many as come near the ring's end.
+    for (uint32_t n = random() % 16; n > 0; --n) push(random() % 60'000);
+    push(1);
+    take(1);
+    for (uint32_t n = random() % 32; n > 0 && ring.HasRoomForFrame(kLargest); --n) push(random() % 60'000);
+
+    size_t left = 1 + random() % (random() % 3 == 0 ? 2'000 : kLargest);
+    const size_t longest = 1 + random() % (random() % 2 == 0 ? 2 : 3'000);
+    uint32_t frames = ring.FramesWithRoom(left);
+    ++(frames == 0 ? refused : pushed);
+    for (; frames > 0 && left > 0; --frames) {
+      const size_t bytes = std::min<size_t>(left, 1 + random() % longest);
+      push(bytes);
+      left -= bytes;
+    }
+    // Where the ring's end is skipped, by less than one event.
+    for (size_t used = 0; used + 3 * body.size() < kReservedBytes; used += body.size()) {
+      ring.Push(EventKind::kEnd, 1, Span(body));
+    }
+    REQUIRE_FALSE(ring.HasOverflow());
+    take(0);
+  }
+  CHECK(refused > 100);
+  CHECK(pushed > 100);
+}
+
 // As a driver receives, and a framer cuts: `bytes` came, and frames lie at these offsets.
 void Receive(EventRing& ring, uint32_t slot, const std::string& bytes,
              const std::vector<std::pair<size_t, size_t>>& frames) {
