@@ -20,9 +20,9 @@ struct DriverChoice {
   int error = 0;                   // a negative errno with a null driver
 };
 
-// Only kAuto falls back to epoll. The driver may be started on another thread. With options.external_loop the
-// environment variable RINGWAY_URING_IN_LOOP=deferred makes io_uring defer its task work and ring an eventfd, instead
-// of being polled itself (the default).
+// Only kAuto falls back to epoll. The driver may be started on another thread. With options.external_loop io_uring defers
+// its task work and rings an eventfd, or, where that fails, is polled itself; the environment variable
+// RINGWAY_URING_IN_LOOP=deferred or =cooperative allows one of the two only.
 DriverChoice SelectDriver(DriverRequest request, const DriverOptions& options);
 
 struct UringFeature {

@@ -29,13 +29,13 @@ bool RefuseIoUring(int error) {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-// A kernel that knows io_uring and no restrictions.
-bool RefuseRestrictions() {
+// A kernel that knows io_uring and this registration not.
+bool RefuseRegistering(uint32_t operation) {
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_register, 0, 3),
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IORING_REGISTER_RESTRICTIONS, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, operation, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
@@ -112,7 +112,7 @@ TEST_CASE("a kernel that restricts no ring runs without, and says so") {
   const pid_t child = ::fork();
   REQUIRE_GE(child, 0);
   if (child == 0) {
-    if (!RefuseRestrictions()) ::_exit(3);
+    if (!RefuseRegistering(IORING_REGISTER_RESTRICTIONS)) ::_exit(3);
     const DriverChoice choice = SelectDriver(DriverRequest::kIoUring, {});
     const bool runs = choice.error == 0 && choice.reason.find("not restricted") != std::string::npos;
     bool said = false;
@@ -121,6 +121,24 @@ TEST_CASE("a kernel that restricts no ring runs without, and says so") {
                       feature.sentence.find("EINVAL") != std::string::npos);
     }
     ::_exit(runs && said ? 0 : 4);
+  }
+  int status = 0;
+  REQUIRE_EQ(::waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
+}
+
+TEST_CASE("where an eventfd cannot be rung, Node's loop polls the ring itself") {
+  if (SelectDriver(DriverRequest::kIoUring, {}).error != 0) {
+    MESSAGE("io_uring is refused here");
+    return;
+  }
+  const pid_t child = ::fork();
+  REQUIRE_GE(child, 0);
+  if (child == 0) {
+    ::unsetenv("RINGWAY_URING_IN_LOOP");
+    if (!RefuseRegistering(IORING_REGISTER_EVENTFD)) ::_exit(3);
+    const DriverChoice choice = SelectDriver(DriverRequest::kIoUring, {.external_loop = true});
+    ::_exit(choice.error == 0 && choice.reason.find("polls the ring") != std::string::npos ? 0 : 4);
   }
   int status = 0;
   REQUIRE_EQ(::waitpid(child, &status, 0), child);
@@ -147,13 +165,16 @@ TEST_CASE("where io_uring is allowed, auto runs it in every mode") {
   }
   CHECK_EQ(SelectDriver(DriverRequest::kAuto, {}).name, "io_uring");
   CHECK(own.reason.find("passed its self-test") != std::string::npos);
-  const DriverChoice polled = SelectDriver(DriverRequest::kAuto, {.external_loop = true});
-  CHECK_EQ(polled.name, "io_uring");
-  CHECK(polled.reason.find("polls the ring") != std::string::npos);
+  const auto in_loop = [] { return SelectDriver(DriverRequest::kAuto, {.external_loop = true}); };
+  CHECK_EQ(in_loop().name, "io_uring");
+  CHECK(in_loop().reason.find("polls an eventfd") != std::string::npos);
+  {
+    const Environment cooperative("RINGWAY_URING_IN_LOOP", "cooperative");
+    CHECK_EQ(in_loop().name, "io_uring");
+    CHECK(in_loop().reason.find("polls the ring") != std::string::npos);
+  }
   const Environment deferred("RINGWAY_URING_IN_LOOP", "deferred");
-  const DriverChoice by_eventfd = SelectDriver(DriverRequest::kAuto, {.external_loop = true});
-  CHECK_EQ(by_eventfd.name, "io_uring");
-  CHECK(by_eventfd.reason.find("polls an eventfd") != std::string::npos);
+  CHECK(in_loop().reason.find("polls an eventfd") != std::string::npos);
   for (const UringFeature& feature : DescribeIoUring()) CHECK_FALSE(feature.sentence.empty());
 }
 
