@@ -19,7 +19,8 @@ const MASK = COMMAND_WORDS - 1;
 /** Measured on Node 20: 1.05 ns per byte in a loop, 13 ns for `set` of 64 bytes, 39 ns to make the view that `set` needs. */
 const WHOLE_BY_LOOP_BYTES = 12;
 const PART_BY_LOOP_BYTES = 48;
-/** Of the header that is copied by words. */
+/** Of the header that most framings have, and of the one that is copied by words. */
+const LENGTH_BYTES = 4;
 const HEADER_WORDS = 4;
 /** Inline bytes that share a part: from 8 KB on the reactor would give them to the kernel by themselves. */
 const MAX_RUN_BYTES = 8_000;
@@ -205,8 +206,17 @@ export class CommandRing {
     end: number,
     to: number,
   ): void {
-    if ((to & 3) === 0) this.#copyHeader(header, headerLength, to >> 2);
-    else this.#copy(header, 0, headerLength, to);
+    if (headerLength === LENGTH_BYTES) {
+      const all = this.#bytes;
+      all[to] = header[0];
+      all[to + 1] = header[1];
+      all[to + 2] = header[2];
+      all[to + 3] = header[3];
+    } else if ((to & 3) === 0) {
+      this.#copyHeader(header, headerLength, to >> 2);
+    } else {
+      this.#copy(header, 0, headerLength, to);
+    }
     this.#copy(bytes, start, end, to + headerLength);
   }
 
@@ -277,12 +287,12 @@ export class CommandRing {
   }
 
   #copy(from: Uint8Array, start: number, end: number, to: number): void {
-    const bytes = this.#bytes;
     const isWhole = start === 0 && end === from.length;
-    if (end - start <= (isWhole ? WHOLE_BY_LOOP_BYTES : PART_BY_LOOP_BYTES)) {
-      for (let i = start; i < end; i++) bytes[to++] = from[i];
+    if (end - start > (isWhole ? WHOLE_BY_LOOP_BYTES : PART_BY_LOOP_BYTES)) {
+      set.call(this.#bytes, isWhole ? from : from.subarray(start, end), to);
     } else {
-      set.call(bytes, isWhole ? from : from.subarray(start, end), to);
+      const bytes = this.#bytes;
+      for (let i = start; i < end; i++) bytes[to++] = from[i];
     }
   }
 

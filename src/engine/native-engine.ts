@@ -84,10 +84,11 @@ export class NativeEngine implements Engine {
   /** Blocks of the turn, which are closed at its end but for those that somebody keeps. */
   readonly #blocks = new Set<ArrayBufferLike>();
   readonly #touched: HandlerEntry[] = [];
-  /** Where the bytes of the batch end, for `keep`. */
+  /** Where the bytes of the batch end in the ring, for `keep`. */
   #batchEnd = 0;
   #turn = 0;
-  #nowMs = 0;
+  /** Not 0 at first: V8 would keep it unboxed then, and box it anew for each of a gateway's calls that pass it on, four per message. */
+  #nowMs: number | undefined = undefined;
   #refs = 0;
   #running: number;
   #closing: Promise<void> | undefined = undefined;
@@ -215,7 +216,10 @@ export class NativeEngine implements Engine {
   }
 
   #keep(keeper: BatchKeeper, bytes: Uint8Array, start: number, end: number): Kept {
-    if (bytes === this.batchBytes) return keeper.keep(bytes, start, end, this.#batchEnd);
+    if (bytes === this.batchBytes) {
+      // A batch that goes on at the ring's start ends before this frame.
+      return keeper.keep(bytes, start, end, this.#batchEnd > start ? this.#batchEnd : EVENT_BYTES);
+    }
     if (isLanded(bytes)) return { bytes, start };
     if (blockOf(bytes) !== undefined) {
       this.#blocks.delete(bytes.buffer);
@@ -225,7 +229,7 @@ export class NativeEngine implements Engine {
   }
 
   now(): number {
-    return this.inTurn ? this.#nowMs : performance.now();
+    return this.inTurn ? this.#nowMs! : performance.now();
   }
 
   every(intervalMs: number, callback: () => void): () => void {
@@ -341,7 +345,7 @@ export class NativeEngine implements Engine {
     this.#keeper.reset();
     this.#reusingKeeper.reset();
     const last = ((head - 1) & DESCRIPTOR_MASK) << 2;
-    const batchEnd = (descriptors[last + 2] & BYTES_MASK) + descriptors[last + 3];
+    this.#batchEnd = (descriptors[last + 2] & BYTES_MASK) + descriptors[last + 3];
     let budget = ENGINE_LIMITS.drainFrames;
     try {
       while (tail !== head && budget-- > 0) {
@@ -351,12 +355,10 @@ export class NativeEngine implements Engine {
         const length = descriptors[at + 3];
         // Taken before the handler runs: if it throws, the next call goes on behind it.
         tail = (tail + 1) | 0;
-        rings.position = (position + length + 7) & ~7;
         if (descriptors[at] === EventKind.frame) {
           const connection = connections[slot];
           if (connection === undefined || connection.state !== 'open') continue;
           const start = position & BYTES_MASK;
-          this.#batchEnd = batchEnd > start ? batchEnd : EVENT_BYTES;
           const { entry } = connection;
           if (entry.turn !== this.#turn) this.#touch(entry);
           entry.handler.frame(connection, bytes, start, start + length);
@@ -365,6 +367,8 @@ export class NativeEngine implements Engine {
         }
       }
     } finally {
+      const taken = ((tail - 1) & DESCRIPTOR_MASK) << 2;
+      rings.position = (descriptors[taken + 2] + descriptors[taken + 3] + 7) & ~7;
       // Frames that were received into the ring lie close: the padding behind this one may be the next one's.
       if (tail !== head) rings.stopBefore(descriptors[((tail & DESCRIPTOR_MASK) << 2) + 2]);
       Atomics.store(control, Control.eventTail, tail);
