@@ -56,6 +56,8 @@ export class FrameChannel implements Handler {
   endOfFrame = 0;
 
   readonly #view = new KeptView();
+  /** Of nobody: with it V8 keeps what it compiled for connections while there are none (native-engine.ts). */
+  spare: FrameConnection | undefined = undefined;
 
   /** @throws RingwayError `ERR_INVALID_FRAMING` */
   constructor(engine: Engine, framing: Framing, handlers: FrameHandlers, owner: ChannelOwner) {
@@ -98,6 +100,7 @@ export class FrameChannel implements Handler {
   }
 
   close(connection: Connection, info: CloseInfo): void {
+    this.spare = new FrameConnection(this, undefined);
     this.#owner.closed(connection, info);
   }
 

@@ -274,7 +274,7 @@ class Connecting {
 
 /** @throws the resolver's error (`ENOTFOUND`, …) */
 async function ipAddress(address: ServerAddressOptions): Promise<{ host?: string; port?: number }> {
-  const { host, port } = address;
+  const { host, port = 0 } = address;
   if (host === undefined) return { port };
   return { host: isIP(host) === 0 ? (await lookup(host)).address : host, port };
 }

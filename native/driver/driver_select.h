@@ -20,8 +20,8 @@ struct DriverChoice {
   int error = 0;                   // a negative errno with a null driver
 };
 
-// Only kAuto falls back to epoll. The driver may be started on another thread. With options.external_loop io_uring defers
-// its task work and rings an eventfd, or, where that fails, is polled itself; the environment variable
+// Only kAuto falls back to epoll. The driver may be started on another thread. With options.external_loop io_uring
+// defers its task work and rings an eventfd, or, where that fails, is polled itself; the environment variable
 // RINGWAY_URING_IN_LOOP=deferred or =cooperative allows one of the two only.
 DriverChoice SelectDriver(DriverRequest request, const DriverOptions& options);
 

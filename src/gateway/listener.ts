@@ -28,6 +28,8 @@ export class ClientListener implements Handler {
   readonly sessions = new Set<Session>();
   readonly config: ListenerConfig;
   readonly #options: ClientListenerOptions;
+  /** The last one that closed: with it V8 keeps what it compiled for its class while there are no clients (native-engine.ts). */
+  spare: Session | undefined = undefined;
   #listener: Listener | undefined;
   /** Undefined: not draining. */
   #graceMs: number | undefined;
@@ -115,6 +117,7 @@ export class ClientListener implements Handler {
     const session = connection.context as Session;
     this.sessions.delete(session);
     session.closed(info);
+    this.spare = session;
   }
 }
 
