@@ -76,6 +76,14 @@ describeEngines('createServer and connect', (driver, run) => {
     await expect(created.listen()).rejects.toMatchObject({ code: 'ERR_SERVER_LISTENING' });
   });
 
+  test('without a port it listens on a free one', async () => {
+    const created = createServer({ framing: 'length', engine: fixture.engine }, echo);
+    const { host, port } = await created.listen();
+    expect(host).toBe('127.0.0.1');
+    expect(port).toBeGreaterThan(0);
+    await created.close();
+  });
+
   test('listens on a socket that it is given', async () => {
     const { fd, port } = await boundSocket({ host: '127.0.0.1' });
     const created = server(echo, { fd });
