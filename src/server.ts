@@ -141,7 +141,8 @@ export class FrameServer {
       ...limits
     } = this.#options;
     const { fd, path } = address;
-    const where = fd !== undefined ? { fd } : path !== undefined ? { path } : await ipAddress(address);
+    const where =
+      fd !== undefined ? { fd } : path !== undefined ? { path } : await ipAddress(address, this.#options.port);
     const options = { ...limits, ...where, framing: this.#framing } as ListenOptions;
     this.#listener = await this.engine.listen(options, this.#channel);
     return this.#listener.address;
@@ -273,8 +274,8 @@ class Connecting {
 }
 
 /** @throws the resolver's error (`ENOTFOUND`, …) */
-async function ipAddress(address: ServerAddressOptions): Promise<{ host?: string; port?: number }> {
-  const { host, port = 0 } = address;
+async function ipAddress(address: ServerAddressOptions, usualPort = 0): Promise<{ host?: string; port?: number }> {
+  const { host, port = usualPort } = address;
   if (host === undefined) return { port };
   return { host: isIP(host) === 0 ? (await lookup(host)).address : host, port };
 }

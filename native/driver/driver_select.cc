@@ -198,14 +198,19 @@ class SelfTest {
 
 // The best first; the environment variable RINGWAY_URING_IN_LOOP names one. With deferred task work the kernel receives
 // for some twenty connections at a time and we frame what came while it is in the cache, instead of for all that are
-// ready (relay 500 x 16: 0.92 of the CPU per message; docs/PERFORMANCE.md).
+// ready (relay 500 x 16: 0.92 of the CPU per message; docs/PERFORMANCE.md). Not where memory is weakly ordered: whether
+// the eventfd is rung depends on two flags, of which the kernel sets one and then reads the other without a barrier.
 std::vector<UringMode> ModesFor(const DriverOptions& options) {
   if (!options.external_loop) return {UringMode::kOwnThread};
   const char* in_loop = std::getenv("RINGWAY_URING_IN_LOOP");
   const std::string_view named = in_loop == nullptr ? "" : in_loop;
   if (named == "deferred") return {UringMode::kPolledEventfd};
   if (named == "cooperative") return {UringMode::kPolledRing};
+#if defined(__x86_64__)
   return {UringMode::kPolledEventfd, UringMode::kPolledRing};
+#else
+  return {UringMode::kPolledRing, UringMode::kPolledEventfd};
+#endif
 }
 
 const char* Describe(UringMode mode) {
@@ -227,7 +232,12 @@ Verdict TryIoUring(const DriverOptions& options, UringMode mode) {
   if (refused != 0) return {refused, SetupRefused(-refused)};
 
   UringDriver driver(options, mode);
-  if (const int error = driver.Start(); error != 0) return {error, SetupRefused(-error)};
+  if (const int error = driver.Start(); error != 0) {
+    const bool lacks = error == -ENOMEM || error == -EMFILE || error == -ENFILE;
+    return {error, lacks ? SetupRefused(-error)
+                         : std::string("io_uring works, but something beside it (") + Describe(mode) +
+                               ") was refused with " + ErrorName(-error)};
+  }
   Verdict verdict = SelfTest(&driver, options.external_loop).Run();
   if (verdict.error == 0) {
     verdict.reason = "io_uring passed its self-test on kernel " + KernelRelease() + " (" + Describe(mode) +

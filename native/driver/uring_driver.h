@@ -22,7 +22,7 @@ class UringDriver final : public Driver {
   // The mode is kOwnThread, or, with options.external_loop, one of the polled ones.
   UringDriver(const DriverOptions& options, UringMode mode);
   explicit UringDriver(const DriverOptions& options)
-      : UringDriver(options, options.external_loop ? UringMode::kPolledRing : UringMode::kOwnThread) {}
+      : UringDriver(options, options.external_loop ? UringMode::kPolledEventfd : UringMode::kOwnThread) {}
   ~UringDriver() override {
     if (spare_ != nullptr) spare_->Unref();
   }

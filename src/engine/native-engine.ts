@@ -94,7 +94,7 @@ export class NativeEngine implements Engine {
   /** Where the bytes of the batch end in the ring, for `keep`. */
   #batchEnd = 0;
   #turn = 0;
-  /** Not 0 at first: V8 would keep it unboxed then, and box it anew for each of a gateway's calls that pass it on, four per message. */
+  /** Not 0 at first: V8 would take it for a field of doubles then, and box a copy for each of a gateway's calls that pass it on, four per message. */
   #nowMs: number | undefined = undefined;
   #refs = 0;
   #running: number;
@@ -225,8 +225,8 @@ export class NativeEngine implements Engine {
 
   #keep(keeper: BatchKeeper, bytes: Uint8Array, start: number, end: number): Kept {
     if (bytes === this.batchBytes) {
-      // A batch that goes on at the ring's start ends before this frame.
-      return keeper.keep(bytes, start, end, this.#batchEnd > start ? this.#batchEnd : EVENT_BYTES);
+      // A batch that goes on at the ring's start ends before this frame. Of an empty payload it may be the very end.
+      return keeper.keep(bytes, start, end, this.#batchEnd >= start ? this.#batchEnd : EVENT_BYTES);
     }
     if (isLanded(bytes)) return { bytes, start };
     if (blockOf(bytes) !== undefined) {

@@ -214,6 +214,11 @@ export class OrderedSession extends Session {
     return this.connection.sendFrame(LF, 1, NO_BYTES, 0, 0);
   }
 
+  protected override forget(): void {
+    this.#parts = undefined;
+    this.#partsBytes = 0;
+  }
+
   #takeParts(slot: number): Uint8Array[] | undefined {
     if (this.#parts === undefined) return undefined;
     const parts = this.#parts.get(slot);

@@ -228,6 +228,10 @@ export class RmpSession extends Session {
     return final !== undefined;
   }
 
+  protected override forget(): void {
+    this.#held = undefined;
+  }
+
   #dropHeld(slot: number): HeldResponse | undefined {
     const held = this.#held;
     if (held === undefined) return undefined;

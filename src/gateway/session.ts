@@ -116,6 +116,7 @@ export abstract class Session implements TaskOwner {
   /** The connection has ended. */
   closed(info: CloseInfo): void {
     this.#leave();
+    this.forget();
     const { closeReasons } = this.context.counters;
     closeReasons.set(info.reason, (closeReasons.get(info.reason) ?? 0) + 1);
     const { remoteAddress: client, remotePort: port } = this.connection;
@@ -123,6 +124,9 @@ export abstract class Session implements TaskOwner {
     const { reason, message } = info;
     this.context.log(level, 'client.closed', { listener: this.context.config.name, client, port, reason, message });
   }
+
+  /** It is over, and may be held on to for long: what it gathered for the client goes. */
+  protected forget(): void {}
 
   /** Ends the connection; its tasks are cancelled. */
   dismiss(reason: CloseReason, message?: string): void {

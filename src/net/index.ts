@@ -62,6 +62,8 @@ export const Stream: typeof nodeNet.Socket = chosen.Socket;
 export const _normalizeArgs: unknown = isOwn ? ownNet.normalizeArguments : inside._normalizeArgs;
 /** @internal Node's. */
 export const _createServerHandle: unknown = inside._createServerHandle;
+/** @internal Of Node 24: Node's. */
+export const _TransferredBoundSocket: unknown = inside._TransferredBoundSocket;
 /** @internal Node's. */
 export const _setSimultaneousAccepts: unknown = inside._setSimultaneousAccepts;
 

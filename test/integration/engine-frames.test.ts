@@ -1,6 +1,6 @@
 // Frames: cut in every way, large, kept, broken; and handlers that throw.
 import { expect, test } from 'vitest';
-import type { Kept } from '../../src/engine/engine.js';
+import type { Handler, Kept } from '../../src/engine/engine.js';
 import { NativeEngine } from '../../src/engine/native-engine.js';
 import { turnUntil } from '../support/changes.js';
 import { describeEngines, useEngine } from '../support/engines.js';
@@ -196,6 +196,23 @@ describeEngines(
       const rawPeer = await fixture.peer(await fixture.engine.listen({ port: 0, framing: { format: 'raw' } }, raw));
       rawPeer.write('whatever');
       expect(String(await raw.frameAt(0))).toBe('whatever');
+    });
+
+    test('an empty end of a frame, kept, takes no memory of its own', async () => {
+      const kept: Kept[] = [];
+      const frame: Handler['frame'] = (connection, bytes, start, end) => {
+        kept.push(fixture.engine.keep(bytes, end, end));
+        echoFrame(connection, bytes, start, end);
+      };
+      const handler = new Recorder({ frame });
+      const peer = await fixture.peer(await fixture.engine.listen({ port: 0, framing: lengthFraming }, handler));
+      for (let i = 0; i < 3; i++) {
+        peer.write(lengthPrefixed('a header'));
+        await peer.bytes(12 * (i + 1));
+      }
+      expect(kept.length).toBe(3);
+      // A slab that all share, or no more than came.
+      for (const { bytes } of kept) expect(bytes === kept[0].bytes || bytes.length <= 12).toBe(true);
     });
 
     test('kept frames stay intact while much traffic follows', async () => {

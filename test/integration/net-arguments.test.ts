@@ -2,6 +2,8 @@
 import type { Socket } from 'node:net';
 import { describeNets, type Net, type World } from '../support/net-worlds.js';
 
+const KNOWN_INSIDE = ['_createServerHandle', '_normalizeArgs', '_setSimultaneousAccepts', '_TransferredBoundSocket'];
+
 const odd: readonly unknown[] = [
   undefined,
   null,
@@ -310,9 +312,13 @@ describeNets('net: arguments', ({ same }) => {
   });
 
   same('the members of the module', (world) => {
-    // A module's names cannot depend on Node's version: what this one has not is undefined.
+    // A module's names cannot depend on Node's version: what this one has not is undefined, and what a later one has inside, under a
+    // name with an underscore, only the default export has.
+    const isLater = (name: string) => name.startsWith('_') && !KNOWN_INSIDE.includes(name);
     const names = (net: Net) =>
-      Object.keys(net).filter((name) => !['default', 'engine'].includes(name) && net[name as keyof Net] !== undefined);
+      Object.keys(net).filter(
+        (name) => !['default', 'engine'].includes(name) && !isLater(name) && net[name as keyof Net] !== undefined,
+      );
     const { net } = world;
     const whole = (net as unknown as { default?: Net }).default ?? net;
     world.log('names', names(net).sort());

@@ -165,6 +165,7 @@ TEST_CASE("where io_uring is allowed, auto runs it in every mode") {
   }
   CHECK_EQ(SelectDriver(DriverRequest::kAuto, {}).name, "io_uring");
   CHECK(own.reason.find("passed its self-test") != std::string::npos);
+  ::unsetenv("RINGWAY_URING_IN_LOOP");
   const auto in_loop = [] { return SelectDriver(DriverRequest::kAuto, {.external_loop = true}); };
   CHECK_EQ(in_loop().name, "io_uring");
   CHECK(in_loop().reason.find("polls an eventfd") != std::string::npos);
