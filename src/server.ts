@@ -117,7 +117,7 @@ export class FrameServer {
   }
 
   /**
-   * @param address Overrides what was given to `createServer`.
+   * @param address Overrides what was given to `createServer`; a host or a port that is left out is the one given there.
    * @throws the system's error (`EADDRINUSE`, `EACCES`, …); RingwayError `ERR_INVALID_OPTION`, `ERR_SERVER_LISTENING`,
    *   `ERR_SERVER_CLOSED`
    */
@@ -141,8 +141,8 @@ export class FrameServer {
       ...limits
     } = this.#options;
     const { fd, path } = address;
-    const where =
-      fd !== undefined ? { fd } : path !== undefined ? { path } : await ipAddress(address, this.#options.port);
+    const { host = this.#options.host, port = this.#options.port } = address;
+    const where = fd !== undefined ? { fd } : path !== undefined ? { path } : await ipAddress(host, port);
     const options = { ...limits, ...where, framing: this.#framing } as ListenOptions;
     this.#listener = await this.engine.listen(options, this.#channel);
     return this.#listener.address;
@@ -274,8 +274,7 @@ class Connecting {
 }
 
 /** @throws the resolver's error (`ENOTFOUND`, …) */
-async function ipAddress(address: ServerAddressOptions, usualPort = 0): Promise<{ host?: string; port?: number }> {
-  const { host, port = usualPort } = address;
+async function ipAddress(host: string | undefined, port = 0): Promise<{ host?: string; port: number }> {
   if (host === undefined) return { port };
   return { host: isIP(host) === 0 ? (await lookup(host)).address : host, port };
 }

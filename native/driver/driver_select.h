@@ -21,8 +21,8 @@ struct DriverChoice {
 };
 
 // Only kAuto falls back to epoll. The driver may be started on another thread. With options.external_loop io_uring
-// defers its task work and rings an eventfd, or, where that fails, is polled itself; the environment variable
-// RINGWAY_URING_IN_LOOP=deferred or =cooperative allows one of the two only.
+// defers its task work and rings an eventfd, or is polled itself: the other where one fails. The first comes first on
+// x86-64; the environment variable RINGWAY_URING_IN_LOOP=deferred or =cooperative allows one of the two only.
 DriverChoice SelectDriver(DriverRequest request, const DriverOptions& options);
 
 struct UringFeature {

@@ -84,6 +84,16 @@ describeEngines('createServer and connect', (driver, run) => {
     await created.close();
   });
 
+  test('listen overrides the host or the port that it is given, and no more', async () => {
+    const other = server(echo, { host: '127.0.0.2', port: 1 });
+    expect(await other.listen({ port: 0 })).toMatchObject({ host: '127.0.0.2' });
+    const { port } = (await server(echo).listen()) as { port: number };
+    expect(await server(echo, { host: '127.0.0.1', port }).listen({ host: '127.0.0.2' })).toEqual({
+      host: '127.0.0.2',
+      port,
+    });
+  });
+
   test('listens on a socket that it is given', async () => {
     const { fd, port } = await boundSocket({ host: '127.0.0.1' });
     const created = server(echo, { fd });
